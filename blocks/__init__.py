@@ -1,0 +1,1 @@
+"""What the flows talk about and talk to: records, tables, stores, programs, connections."""
