@@ -1,0 +1,1 @@
+"""Macromolecular crystallography: ISPyB, xia2, DIALS."""

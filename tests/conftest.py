@@ -1,0 +1,3 @@
+"""Fixtures of the whole suite; imports no Prefect, so that pure tests start at once."""
+
+pytest_plugins = ["tests.mariadb.fixtures"]
