@@ -1,0 +1,137 @@
+"""The Prefect blocks: where databases are, and where programs are and what they may use."""
+
+import os
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr, field_validator
+
+from blocks.errors import InvalidRequest
+from blocks.mx.store import IspybStore, open_store
+from blocks.program import Program, environment
+
+BlockT = TypeVar("BlockT", bound=Block)
+
+
+async def _named(kind: type[BlockT], name: str) -> BlockT:
+    """Return the saved block of this name.
+
+    `Block.load` is typed as a value or a coroutine, which no checker accepts; this is the one
+    place that deals with it.
+    """
+    try:
+        return await kind.aload(name)
+    except ValueError as error:
+        msg = (
+            f"there is no {kind.get_block_type_slug()} block named {name!r}: run 'limsflow deploy'"
+        )
+        raise InvalidRequest(msg) from error
+
+
+class IspybDatabase(Block):
+    """An ISPyB and the conventions of the disks that its data lie on."""
+
+    _block_type_name: ClassVar[str | None] = "ISPyB database"
+    _block_type_slug: ClassVar[str | None] = "ispyb-database"
+    _description: ClassVar[str | None] = (
+        "Where processing jobs are read from and results are written to."
+    )
+
+    url: SecretStr = Field(
+        description="SQLAlchemy URL of the reading role, or of a database that is ours"
+    )
+    processing_url: SecretStr | None = Field(
+        default=None,
+        description="URL of the role that may execute the stored procedures; without it, rows "
+        "are written directly",
+    )
+    visit_depth: int = Field(
+        default=6,
+        ge=1,
+        le=30,
+        description="how many parts of an image path are the visit, the root counted: "
+        "/dls/i03/data/2018/cm19644-1 has 6",
+    )
+    working_folder: str = Field(
+        default="tmp/zocalo", description="the visit's folder for work in progress"
+    )
+    results_folder: str = Field(default="processed", description="the visit's folder for results")
+
+    @field_validator("working_folder", "results_folder")
+    @classmethod
+    def _stays_in_visit(cls, folder: str) -> str:
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            msg = "must be a path inside the visit"
+            raise ValueError(msg)
+        return folder
+
+    def store(self) -> IspybStore:
+        """Return the store of this database."""
+        writer = self.processing_url.get_secret_value() if self.processing_url else None
+        return open_store(self.url.get_secret_value(), processing_url=writer)
+
+    @classmethod
+    async def named(cls, name: str) -> "IspybDatabase":
+        """Return the saved block of this name, or for a URL without a password its database.
+
+        Raises:
+            InvalidRequest: there is none, or the URL would show a password in the run's page.
+        """
+        if "://" not in name:
+            return await _named(cls, name)
+        if "@" in name and ":" in name.partition("://")[2].rpartition("@")[0]:
+            msg = "a URL with a password would be shown with the run: save an ISPyB block instead"
+            raise InvalidRequest(msg)
+        return cls(url=SecretStr(name))
+
+
+class Toolchain(Block):
+    """External programs: where they are, their environment, what they may use."""
+
+    _block_type_name: ClassVar[str | None] = "Toolchain"
+    _block_type_slug: ClassVar[str | None] = "toolchain"
+    _description: ClassVar[str | None] = (
+        "What `module load` gives on a facility: programs and their environment."
+    )
+
+    directory: str | None = Field(
+        default=None, description="searched for programs before the PATH; empty: the PATH only"
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="variables that every program gets, e.g. CCP4, CCP4_SCR"
+    )
+    n_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=1024,
+        description="processes that one program may start",
+    )
+    time_limit_s: float = Field(
+        default=6 * 3600, gt=0, description="wall time of one engine, in seconds"
+    )
+    recipes_directory: str | None = Field(
+        default=None, description="the facility's own recipe files, searched before ours"
+    )
+
+    def program(self, name: str) -> Program:
+        """Return where a program is and what it may see."""
+        return Program(
+            name=name,
+            directory=Path(self.directory) if self.directory else None,
+            environment=environment(self.environment),
+        )
+
+    @property
+    def recipes(self) -> Path | None:
+        """The facility's own recipes, if it has any."""
+        return Path(self.recipes_directory) if self.recipes_directory else None
+
+    @classmethod
+    async def named(cls, name: str) -> "Toolchain":
+        """Return the saved block of this name; `PATH` is the programs on the PATH.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        return cls() if name == "PATH" else await _named(cls, name)
