@@ -1,0 +1,1 @@
+"""Where and when flows run: the command line, the stack, registration, triggers."""

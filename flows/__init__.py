@@ -1,0 +1,1 @@
+"""Procedures, readable as a methods section; one per file, named after it."""

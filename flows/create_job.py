@@ -1,0 +1,36 @@
+"""A new ISPyB processing job, and if wished its first run."""
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.deployments import arun_deployment
+from pydantic import Field
+
+from blocks.connections import IspybDatabase
+from blocks.mx.records import JobRequest
+from tasks.mx.creating import create_processing_job
+
+
+@flow(name="create-job", flow_run_name="create-job-{job.recipe}")
+async def create_job(
+    job: Annotated[JobRequest, Field(title="Job", description="recipe, sweeps and parameters")],
+    ispyb: Annotated[
+        str, Field(title="ISPyB", description="name of the ISPyB database block")
+    ] = "ispyb",
+    start: Annotated[
+        bool, Field(title="Start", description="start the reprocess-job deployment with it")
+    ] = False,
+) -> int:
+    """Create one processing job and return its id.
+
+    1. validate everything   2. write job, sweeps and parameters in one transaction
+    3. if wished, start the deployment reprocess-job/default with it
+    """
+    lims = await IspybDatabase.named(ispyb)
+    job_id = await create_processing_job(lims, job)
+    if start:
+        parameters = {"job_id": job_id, "ispyb": ispyb}
+        await arun_deployment(
+            "reprocess-job/default", parameters=parameters, timeout=0, as_subflow=False
+        )
+    return job_id

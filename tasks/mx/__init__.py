@@ -1,0 +1,1 @@
+"""Macromolecular crystallography: checks, judgements, pictures, steps."""

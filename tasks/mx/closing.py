@@ -1,0 +1,101 @@
+"""Closing attempts: by a step that failed, by a hook, by the reconciler, by the next run."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from blocks.connections import IspybDatabase
+from blocks.errors import AlreadyRunning
+from blocks.mx.records import Attempt, AttemptState, Message, Severity
+from tasks.mx.liveness import RunState, reason_to_close
+from tasks.policies import step
+
+STALE_AFTER = timedelta(minutes=15)
+
+
+async def close_failed(
+    lims: IspybDatabase, program_id: int, reason: str, *, description: str
+) -> AttemptState:
+    """Write the full story as a message, then the status; return the status that stands."""
+    store = lims.store()
+    message = Message(severity=Severity.ERROR, message=reason, description=description)
+    await asyncio.to_thread(store.add_messages, program_id, [message])
+    return await asyncio.to_thread(store.close, program_id, AttemptState.FAILED, reason)
+
+
+async def run_state(run_id: str) -> RunState:
+    """Return what Prefect says of a flow run."""
+    try:
+        async with get_client() as client:
+            run = await client.read_flow_run(UUID(run_id))
+    except (ObjectNotFound, ValueError):
+        return RunState(type="UNKNOWN")
+    if run.state is None:
+        return RunState(type="PENDING")
+    return RunState(type=run.state.type.value, message=run.state.message or "")
+
+
+async def require_dead(lims: IspybDatabase, attempt: Attempt) -> None:
+    """Close an attempt that nobody works on.
+
+    Raises:
+        AlreadyRunning: somebody does.
+    """
+    if not await close_if_lost(lims, attempt, stale_after=STALE_AFTER):
+        msg = f"AutoProcProgram {attempt.id} of this job is being worked on by another flow run"
+        raise AlreadyRunning(msg)
+
+
+async def close_if_lost(
+    lims: IspybDatabase, attempt: Attempt, *, stale_after: timedelta, dry_run: bool = False
+) -> str:
+    """Close an attempt that nobody works on any more, and its flow run; return why, or ""."""
+    state = await run_state(attempt.flow_run_id)
+    reason = reason_to_close(attempt, state, now=datetime.now(UTC), stale_after=stale_after)
+    if reason and not dry_run:
+        await close_failed(lims, attempt.id, reason, description=reason)
+        if state.type in ("RUNNING", "PENDING", "CANCELLING"):
+            await _crash(attempt.flow_run_id, reason)
+    return reason
+
+
+async def _crash(run_id: str, reason: str) -> None:
+    """Tell Prefect that nobody works on this run, so that it holds no slot for ever."""
+    async with get_client() as client:
+        await client.set_flow_run_state(UUID(run_id), Crashed(message=reason), force=True)
+
+
+@step(name="find open attempts")
+async def open_attempts(lims: IspybDatabase) -> list[Attempt]:
+    """Return the attempts that limsflow made and nobody has closed, oldest first."""
+    return await asyncio.to_thread(lims.store().open_attempts)
+
+
+@step(name="close if lost")
+async def close_attempt_if_lost(
+    lims: IspybDatabase, attempt: Attempt, *, stale_after: timedelta, dry_run: bool
+) -> str:
+    """Close one attempt if nobody works on it; return why, or an empty text."""
+    return await close_if_lost(lims, attempt, stale_after=stale_after, dry_run=dry_run)
+
+
+async def close_attempts_of_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001
+    """State hook: close what a flow run left open when it failed, crashed or was cancelled.
+
+    After a crash or a cancellation it runs in the worker, so it knows only the run's parameters.
+    Where the worker is gone too, the reconciler does this.
+    """
+    lims = await IspybDatabase.named(flow_run.parameters.get("ispyb", "ispyb"))
+    run_id = str(flow_run.id)
+    over = RunState(type=state.type.value, message=state.message or "")
+    for attempt in await asyncio.to_thread(lims.store().attempts, flow_run.parameters["job_id"]):
+        if attempt.flow_run_id == run_id and attempt.state is AttemptState.RUNNING:
+            reason = reason_to_close(
+                attempt, over, now=datetime.now(UTC), stale_after=timedelta.max
+            )
+            await close_failed(lims, attempt.id, reason or over.type, description=over.message)

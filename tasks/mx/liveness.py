@@ -1,0 +1,52 @@
+"""Whether somebody still works on an attempt that has no status, from ISPyB and Prefect together.
+
+ISPyB's end time moves at every sign of life, so a run whose process, machine or Prefect server is
+gone falls silent there. A run that Prefect says is over will not move it again.
+"""
+
+from datetime import datetime, timedelta
+
+from pydantic import Field
+
+from blocks.mx.records import Attempt
+from blocks.record import Record
+
+
+class RunState(Record):
+    """What Prefect says of a flow run."""
+
+    type: str = Field(description="RUNNING, FAILED ...; UNKNOWN if Prefect has no such run")
+    message: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run will do nothing more."""
+        return self.type in OVER
+
+
+OVER = {
+    "COMPLETED": "the flow run completed without closing the attempt",
+    "FAILED": "the flow run failed",
+    "CRASHED": "the flow run crashed",
+    "CANCELLED": "cancelled in Prefect",
+}
+
+
+def reason_to_close(
+    attempt: Attempt, run: RunState, *, now: datetime, stale_after: timedelta
+) -> str:
+    """Return why an open attempt is over, for its status message; empty if it may be alive.
+
+    A cancelled run gets its 30 s to end by itself and is closed by its own hook, so silence alone
+    counts while Prefect says CANCELLING.
+    """
+    if run.is_over:
+        detail = f": {run.message}" if run.message else ""
+        return f"{OVER[run.type]}{detail}"
+    seen = attempt.updated_at or attempt.started_at
+    if seen is None or now - seen >= stale_after:
+        silence = f"{(now - seen).total_seconds() / 60:.0f} min" if seen else "its registration"
+        return (
+            f"lost: no sign of life since {silence}" if not seen else f"lost: silent for {silence}"
+        )
+    return ""

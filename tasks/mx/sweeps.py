@@ -1,0 +1,60 @@
+"""Whether a job's sweeps can be processed, before anything is computed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from blocks.errors import FileNotYetVisible, InconsistentInput
+from blocks.mx.records import ProcessingJob, Sweep
+
+SHOWN_PATHS = 3
+
+
+def check_sweeps(job: ProcessingJob) -> None:
+    """Require that ranges make sense and that all data are of one proposal.
+
+    Raises:
+        InconsistentInput: the first sweep that is wrong, by row, template and range.
+    """
+    if not job.sweeps:
+        msg = f"processing job {job.id} has no image sweeps; nothing else is processed instead"
+        raise InconsistentInput(msg)
+    for sweep in job.sweeps:
+        problem = range_problem(sweep)
+        if problem:
+            raise InconsistentInput(f"{sweep}: {problem}")
+    _check_proposals(job)
+
+
+def range_problem(sweep: Sweep) -> str:
+    """Return what is wrong with a sweep's range, or an empty text."""
+    first, last = sweep.collection.start_image, sweep.collection.last_image
+    if sweep.start_image > sweep.end_image:
+        return "the range is reversed"
+    if sweep.start_image < first or sweep.end_image > last:
+        return f"the data collection has images {first}-{last}"
+    return ""
+
+
+def _check_proposals(job: ProcessingJob) -> None:
+    home = job.collection.proposal
+    for sweep in job.sweeps:
+        of = sweep.collection.proposal
+        if home and of and of != home:
+            msg = f"{sweep}: data of proposal {of}, but the job is of proposal {home}"
+            raise InconsistentInput(msg)
+
+
+def check_images(job: ProcessingJob, missing_images: Callable[[Sweep], Sequence[str]]) -> None:
+    """Require that every image of every sweep is on this disk.
+
+    Raises:
+        FileNotYetVisible: some are not; a network file system may still show them.
+    """
+    for sweep in job.sweeps:
+        missing = list(missing_images(sweep))
+        if missing:
+            shown = ", ".join(Path(path).name for path in missing[:SHOWN_PATHS])
+            more = f" and {len(missing) - SHOWN_PATHS} more" if len(missing) > SHOWN_PATHS else ""
+            place = Path(missing[0]).parent
+            msg = f"{sweep}: {len(missing)} images missing in {place}: {shown}{more}"
+            raise FileNotYetVisible(msg)
