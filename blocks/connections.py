@@ -114,6 +114,12 @@ class Toolchain(Block):
         default=None, description="the facility's own recipe files, searched before ours"
     )
 
+    note: str = Field(
+        default="",
+        max_length=200,
+        description="said with every result, e.g. that these programs are only replayed",
+    )
+
     def program(self, name: str) -> Program:
         """Return where a program is and what it may see."""
         return Program(

@@ -128,33 +128,25 @@ class SweepRequest(Record):
 class JobRequest(Record):
     """A job to be created: recipe, sweeps, parameters."""
 
-    recipe: Annotated[
-        str,
-        Field(
-            default="xia2-dials",
-            max_length=50,
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-            description="which engine with which fixed parameters: xia2-dials, xia2-3dii, dials",
-        ),
-    ]
-    sweeps: Annotated[
-        tuple[SweepRequest, ...],
-        Field(min_length=1, max_length=1000, description="in the order of the command line"),
-    ]
-    parameters: Annotated[
-        tuple[Parameter, ...],
-        Field(default=(), max_length=200, description="d_min, spacegroup, unit_cell ..."),
-    ]
-    data_collections: Annotated[
-        tuple[DataCollection, ...],
-        Field(
-            default=(),
-            description="made where the database is ours and they are missing; on a facility's "
-            "ISPyB they must exist",
-        ),
-    ]
-    display_name: Annotated[str, Field(default="", max_length=80)]
-    comments: Annotated[str, Field(default="", max_length=255)]
+    recipe: str = Field(
+        default="xia2-dials",
+        max_length=50,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="which engine with which fixed parameters: xia2-dials, xia2-3dii, dials",
+    )
+    sweeps: tuple[SweepRequest, ...] = Field(
+        min_length=1, max_length=1000, description="in the order of the command line"
+    )
+    parameters: tuple[Parameter, ...] = Field(
+        default=(), max_length=200, description="d_min, spacegroup, unit_cell ..."
+    )
+    data_collections: tuple[DataCollection, ...] = Field(
+        default=(),
+        description="made where the database is ours and they are missing; on a facility's "
+        "ISPyB they must exist",
+    )
+    display_name: str = Field(default="", max_length=80, description="shown instead of the number")
+    comments: str = Field(default="", max_length=255)
 
 
 class AttemptState(StrEnum):

@@ -42,7 +42,9 @@ async def publish_report(plan: Plan, finished: Finished) -> None:
     """Publish the report of a finished job."""
     solution = finished.solution
     await acreate_markdown_artifact(
-        report(plan.job, plan.attempt, finished, argv=plan.argv(), results=plan.results),
+        report(
+            plan.job, plan.attempt, finished, argv=plan.argv(), results=plan.results, note=plan.note
+        ),
         key=f"job-{plan.job.id}-report",
         description=f"Job {plan.job.id}: {solution.space_group}, {solution.cell}",
     )

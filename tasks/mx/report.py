@@ -38,9 +38,15 @@ def _number(value: float | None, form: str) -> str:
 
 
 def report(
-    job: ProcessingJob, attempt: Attempt, finished: Finished, *, argv: str, results: Path
+    job: ProcessingJob,
+    attempt: Attempt,
+    finished: Finished,
+    *,
+    argv: str,
+    results: Path,
+    note: str = "",
 ) -> str:
-    """Return the report of a finished job."""
+    """Return the report of a finished job; a note comes first."""
     solution = finished.solution
     limit = solution.overall.d_min_i_over_sigma_2
     facts = [
@@ -55,6 +61,7 @@ def report(
     return "\n\n".join(
         [
             f"# {_escape(job.display_name) or f'Processing job {job.id}'}",
+            *([f"**{_escape(note)}**"] if note else []),
             _table(["", ""], [[name, value] for name, value in facts]),
             "## Merging statistics",
             _table(["", "Overall", "Low", "High"], shells_table(solution.shells)),

@@ -24,7 +24,9 @@ from blocks.mx.records import (
     AttemptState,
     Directories,
     Finished,
+    Message,
     ProcessingJob,
+    Severity,
 )
 from blocks.mx.writer import Registration
 from blocks.record import Record
@@ -45,6 +47,7 @@ class Plan(Record):
     directories: Directories
     n_processes: int
     time_limit_s: float
+    note: str = ""
 
     @property
     def working(self) -> Path:
@@ -55,6 +58,10 @@ class Plan(Record):
     def results(self) -> Path:
         """Where the engine's files are kept."""
         return self.directories.results / self.recipe.directory
+
+    def notes(self) -> list[Message]:
+        """Return what the toolchain wants said with every result."""
+        return [Message(severity=Severity.WARNING, message=self.note)] if self.note else []
 
     def argv(self) -> str:
         """Return the command as a person would type it."""
@@ -152,6 +159,7 @@ async def plan_run(
         directories=directories,
         n_processes=programs.n_processes,
         time_limit_s=programs.time_limit_s,
+        note=programs.note,
     )
     if recipe.engine == "dials":
         dials.dials_job(job, recipe, n_processes=1)  # refuses a parameter that it cannot pass on
@@ -196,6 +204,7 @@ async def store_results(
     """
     store, program_id = lims.store(), plan.attempt.id
     await keep_files(lims, plan, finished.directory)
+    await asyncio.to_thread(store.add_messages, program_id, plan.notes())
     await asyncio.to_thread(
         store.add_solution,
         program_id,
