@@ -1,0 +1,15 @@
+"""Saved blocks, for commands that are not flows."""
+
+import asyncio
+
+from blocks.connections import IspybDatabase
+from blocks.mx.store import IspybStore
+
+
+def saved_store(name: str) -> IspybStore:
+    """Return the store of a saved ISPyB block.
+
+    Raises:
+        InvalidRequest: there is none of this name.
+    """
+    return asyncio.run(IspybDatabase.named(name)).store()

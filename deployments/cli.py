@@ -1,0 +1,112 @@
+"""The `limsflow` command: what a person does in a shell; loads Prefect only where it is used."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from blocks.errors import LimsflowError, ProgramError
+from deployments.embedded import default_home
+
+ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status. A known failure is one line on standard error."""
+    options = _parser().parse_args(arguments)
+    module, _, function = options.run.partition(":")
+    try:
+        # Each command is a module of its own, loaded when it is asked for: Prefect takes seconds.
+        return getattr(import_module(module), function)(options)
+    except LimsflowError as error:
+        if options.json:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        said = error.evidence if isinstance(error, ProgramError) else str(error)
+        print(f"limsflow: {said}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("limsflow: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="limsflow",
+        description="Do the jobs that a laboratory's LIMS asks for, and write the answers back.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = _command(commands, "demo", "deployments.demo:demo", "the main job on its own data")
+    demo.add_argument("--home", type=Path, default=Path("limsflow-demo"), help="folder for it all")
+    serve = _command(commands, "serve", "deployments.serve:serve", "the same stack, left running")
+    serve.add_argument("--home", type=Path, default=default_home(), help="folder for it all")
+    serve.add_argument("--port", type=int, default=4200, help="of the page; 0 is any free port")
+    init = _command(commands, "init", "deployments.init:init", "create the tables of a database")
+    init.add_argument("database", metavar="DB", help="SQLAlchemy URL, or a path for SQLite")
+    deploy = _command(
+        commands, "deploy", "deployments.deploy:deploy", "register blocks, pool and deployments"
+    )
+    _add_deploy_options(deploy)
+    _command(commands, "doctor", "deployments.doctor:doctor", "is this machine ready")
+    _add_reconcile(commands)
+    _add_job(commands)
+    return parser
+
+
+def _add_deploy_options(deploy: argparse.ArgumentParser) -> None:
+    deploy.add_argument("--ispyb", required=True, help="SQLAlchemy URL to read with")
+    deploy.add_argument("--ispyb-processing", help="URL of the role with the stored procedures")
+    deploy.add_argument("--visit-depth", type=int, default=6, help="path parts of a visit")
+    deploy.add_argument("--toolchain-directory", help="where programs are, if not on the PATH")
+    deploy.add_argument("--toolchain-note", default="", help="said with every result")
+
+
+def _add_reconcile(commands: Any) -> None:
+    reconcile = _command(
+        commands, "reconcile", "deployments.job_run:reconcile", "close what nobody works on"
+    )
+    reconcile.add_argument("--ispyb", default="ispyb", help=ISPYB_HELP)
+    reconcile.add_argument("--stale-after-s", type=float, default=900.0, help="silence, in seconds")
+    reconcile.add_argument("--dry-run", action="store_true", help="say it, and close nothing")
+
+
+def _add_job(commands: Any) -> None:
+    job = commands.add_parser("job", help="processing jobs of ISPyB")
+    verbs = job.add_subparsers(required=True, metavar="VERB")
+    create = _command(verbs, "create", "deployments.job:create", "from a JSON description")
+    create.add_argument("file", type=Path, metavar="FILE", help="- reads standard input")
+    argv = _command(verbs, "argv", "deployments.job:argv", "the command, one token a line")
+    run = _command(verbs, "run", "deployments.job_run:run", "run it here and now")
+    show = _command(verbs, "show", "deployments.job:show", "rows, attempts, state, files")
+    for verb in (argv, run, show):
+        verb.add_argument("id", type=int, metavar="ID", help="processingJobId")
+    for verb in (create, argv, run, show):
+        verb.add_argument("--ispyb", default="ispyb", help=ISPYB_HELP)
+    for verb in (create, argv):
+        verb.add_argument("--recipes", type=Path, help="directory of the facility's own recipes")
+    argv.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="for nproc")
+    run.add_argument("--toolchain", default="PATH", help="block of the programs; PATH is the PATH")
+    run.add_argument("--no-resume", action="store_true", help="run finished DIALS steps again")
+    run.add_argument("--wait-s", type=float, default=60.0, help="for rows and images to arrive")
+
+
+def _command(
+    commands: Any,
+    name: str,
+    run: str,
+    about: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

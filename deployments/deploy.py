@@ -1,0 +1,36 @@
+"""`limsflow deploy`: everything that a Prefect server must hold, as often as you like."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from blocks.program import Program, environment
+from deployments.embedded import ROOT
+from deployments.register import register_all
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """Register blocks, work pool and deployments with the Prefect server of this environment."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("PREFECT")}
+    prefect = Program(
+        name="prefect",
+        directory=Path(sys.executable).parent,
+        environment=environment({**settings, "LIMSFLOW_ROOT": str(ROOT), "PYTHONPATH": str(ROOT)}),
+    )
+    with tempfile.TemporaryDirectory(prefix="limsflow-deploy-") as logs:
+        asyncio.run(
+            register_all(
+                prefect,
+                Path(logs),
+                ispyb_url=options.ispyb,
+                processing_url=options.ispyb_processing,
+                visit_depth=options.visit_depth,
+                toolchain_directory=options.toolchain_directory,
+                toolchain_note=options.toolchain_note,
+            )
+        )
+    print("registered: blocks ispyb and mx, work pool limsflow, every deployment of prefect.yaml")
+    return 0

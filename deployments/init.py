@@ -1,0 +1,18 @@
+"""`limsflow init DB`: the tables of a database that is ours."""
+
+import argparse
+import json
+
+from blocks.mx.store import create_tables
+
+
+def init(options: argparse.Namespace) -> int:
+    """Create the tables that are missing; say which."""
+    name: str = options.database
+    url = name if "://" in name else f"sqlite:///{name}"
+    made = create_tables(url)
+    if options.json:
+        print(json.dumps({"created": made}))
+    else:
+        print(f"created {len(made)} tables" if made else "all tables are there")
+    return 0

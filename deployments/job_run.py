@@ -1,0 +1,63 @@
+"""`limsflow job run` and `limsflow reconcile`: flows here and now, without a deployment."""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+
+# Before Prefect is loaded: its console shows errors only, ours shows the progress.
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "blocks,tasks,flows")
+
+from deployments.job import as_text, job_facts, store_of
+from flows.reconcile_jobs import reconcile_jobs
+from flows.reprocess_job import reprocess_job
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one job in this process; print progress, then what `job show` prints."""
+    _print_progress(to_stderr=options.json)
+    outcome = asyncio.run(
+        reprocess_job(
+            options.id,
+            ispyb=options.ispyb,
+            toolchain=options.toolchain,
+            resume=not options.no_resume,
+            wait_for_rows_s=options.wait_s,
+        )
+    )
+    if options.json:
+        print(outcome.model_dump_json(indent=2))
+    else:
+        facts = job_facts(store_of(options.ispyb), options.id)
+        facts["attempts"] = [a for a in facts["attempts"] if a["id"] == outcome.program_id]
+        print("\n".join(["", *as_text(facts)]))
+    return 0
+
+
+def reconcile(options: argparse.Namespace) -> int:
+    """Close what nobody works on; print what was closed and why."""
+    closed = asyncio.run(
+        reconcile_jobs(
+            ispyb=options.ispyb, stale_after_s=options.stale_after_s, dry_run=options.dry_run
+        )
+    )
+    if options.json:
+        print(json.dumps([one.model_dump() for one in closed]))
+    else:
+        verb = "would close" if options.dry_run else "closed"
+        for one in closed:
+            print(f"{verb} attempt {one.program_id} of job {one.job_id}: {one.reason}")
+        if not closed:
+            print("nothing to close")
+    return 0
+
+
+def _print_progress(*, to_stderr: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr if to_stderr else sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("tasks.mx")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

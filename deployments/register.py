@@ -1,0 +1,80 @@
+"""Make what a Prefect server must hold: blocks, the work pool, every deployment. Idempotent."""
+
+import asyncio
+from pathlib import Path
+
+from prefect import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from pydantic import SecretStr
+
+from blocks.connections import IspybDatabase, Toolchain
+from blocks.program import Program, run_program
+from deployments.embedded import ROOT
+
+POOL = "limsflow"
+DEPLOY_S = 300.0
+
+
+async def register_blocks(
+    *,
+    ispyb_url: str,
+    processing_url: str | None,
+    visit_depth: int,
+    toolchain_directory: str | None,
+    toolchain_note: str,
+) -> None:
+    """Save the blocks `ispyb` and `mx`, and their types with their forms."""
+    database = IspybDatabase(
+        url=SecretStr(ispyb_url),
+        processing_url=SecretStr(processing_url) if processing_url else None,
+        visit_depth=visit_depth,
+    )
+    await database.asave("ispyb", overwrite=True)
+    await Toolchain(directory=toolchain_directory, note=toolchain_note).asave("mx", overwrite=True)
+
+
+async def register_pool() -> None:
+    """Make the work pool of processes, if it is missing."""
+    async with get_client() as client:
+        try:
+            await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        except ObjectAlreadyExists:
+            return
+
+
+async def register_deployments(prefect: Program, logs: Path) -> None:
+    """Register every deployment of prefect.yaml.
+
+    Raises:
+        ProgramFailed: Prefect refused; its reason is in the error.
+    """
+    arguments = ["--no-prompt", "deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml")]
+    run = await run_program(
+        prefect, arguments, directory=logs, timeout_s=DEPLOY_S, log_name="deploy"
+    )
+    run.require_success()
+
+
+async def register_all(
+    prefect: Program,
+    logs: Path,
+    *,
+    ispyb_url: str,
+    processing_url: str | None = None,
+    visit_depth: int = 6,
+    toolchain_directory: str | None = None,
+    toolchain_note: str = "",
+) -> None:
+    """Register blocks and pool, then the deployments that name them."""
+    await asyncio.gather(
+        register_blocks(
+            ispyb_url=ispyb_url,
+            processing_url=processing_url,
+            visit_depth=visit_depth,
+            toolchain_directory=toolchain_directory,
+            toolchain_note=toolchain_note,
+        ),
+        register_pool(),
+    )
+    await register_deployments(prefect, logs)
