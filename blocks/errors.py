@@ -3,6 +3,7 @@
     LimsflowError
     ├── TransientError          the same call may succeed later; the only class that is retried
     │   ├── DatabaseUnavailable     the database did not answer, or dropped the connection
+    │   ├── ServiceUnavailable      an HTTP service did not answer
     │   └── FileNotYetVisible       a file that is announced is not on this disk yet
     ├── ProgramError            an external program did not do its job
     │   ├── ProgramNotFound         it is not installed where the toolchain says
@@ -33,6 +34,10 @@ class TransientError(LimsflowError):
 
 class DatabaseUnavailable(TransientError):
     """The database did not answer, or it dropped the connection."""
+
+
+class ServiceUnavailable(TransientError):
+    """An HTTP service did not answer."""
 
 
 class FileNotYetVisible(TransientError):

@@ -113,7 +113,8 @@ def main(arguments: list[str]) -> int:
         outcome = watch(lifeline, float(arguments[2]), float(arguments[3]), arguments[4:])
     except OSError as error:
         outcome = {"cannot_start": f"{error.strerror}: {arguments[4]}"}
-    os.write(report, json.dumps(outcome).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the caller is gone, or no longer cares
+        os.write(report, json.dumps(outcome).encode() + b"\n")
     return 0
 
 

@@ -1,6 +1,7 @@
 """The one place that starts processes: an argument list in, evidence or a typed failure out."""
 
 import asyncio
+import codecs
 import contextlib
 import json
 import os
@@ -117,7 +118,7 @@ def tail(path: Path, lines: int) -> str:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.replace("\r", "\n").rstrip().splitlines()[-lines:])
+    return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
 async def run_program(
@@ -211,26 +212,35 @@ async def _follow(
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()
     loop.add_reader(report, arrived.set)
-    position = 0
+    pieces = _Pieces(stdout)
     try:
         while not arrived.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(arrived.wait(), 0.5)
             if on_output:
-                position = _pass_on(stdout, position, on_output)
+                pieces.pass_on(on_output)
     finally:
         loop.remove_reader(report)
     line = os.read(report, 65_536)
     return json.loads(line) if line else {"exit_status": None, "signal": 9, "ended_by": "itself"}
 
 
-def _pass_on(stdout: Path, position: int, on_output: Callable[[str], None]) -> int:
-    with stdout.open("rb") as file:
-        file.seek(position)
-        piece = file.read(1 << 20)
-    if piece:
-        on_output(piece.decode(errors="replace"))
-    return position + len(piece)
+class _Pieces:
+    """What is new in a growing text file; a letter that is half written waits for its rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def pass_on(self, on_output: Callable[[str], None]) -> None:
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            while piece := file.read(1 << 20):
+                self._position += len(piece)
+                text = self._decoder.decode(piece)
+                if text:
+                    on_output(text)
 
 
 async def capture(
