@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Engine, column, delete, inspect, select, table, update
+from sqlalchemy import Engine, column, delete, func, inspect, or_, select, table, update
 from sqlalchemy.orm import Session
 
 from blocks.mx.records import (
@@ -106,21 +106,26 @@ class OrmWriter:
         command_line: str | None = None,
         updated_at: datetime | None = None,
     ) -> None:
-        """Update an attempt that has no status yet; ignore what is older than the last update."""
+        """Update an attempt that has no status yet; ignore what is older than the last update.
+
+        One statement: a sign of life and the final status may come at the same moment.
+        """
         now = local_time(updated_at)
-        with Session(self._engine) as session, session.begin():
-            row = session.get(ProgramRow, program_id, with_for_update=True)
-            if row is None or row.status is not None:
-                return
-            stale = row.updated_at is not None and now < row.updated_at
-            if stale and state is AttemptState.RUNNING:
-                return
-            row.started_at = row.started_at or local_time()
-            row.updated_at = now
-            row.status = STATUS_CODES[state]
-            row.message = row.message if message is None else status_message(message)
-            if command_line is not None:
-                row.command_line = column_text(command_line, TEXT_LENGTH)
+        row = ProgramRow
+        changes: dict[str, object] = {
+            "started_at": func.coalesce(row.started_at, local_time()),
+            "updated_at": now,
+            "status": STATUS_CODES[state],
+        }
+        if message is not None:
+            changes["message"] = status_message(message)
+        if command_line is not None:
+            changes["command_line"] = column_text(command_line, TEXT_LENGTH)
+        statement = update(row).where(row.id == program_id, row.status.is_(None))
+        if state is AttemptState.RUNNING:
+            statement = statement.where(or_(row.updated_at.is_(None), row.updated_at <= now))
+        with self._engine.begin() as connection:
+            connection.execute(statement.values(changes))
 
     def attach(self, program_id: int, attachment: Attachment) -> None:
         """Insert an attachment."""

@@ -129,7 +129,11 @@ def parameters(session: Session, job_id: int) -> tuple[Parameter, ...]:
     rows = session.scalars(
         select(JobParameterRow).where(JobParameterRow.job_id == job_id).order_by(JobParameterRow.id)
     )
-    return tuple(Parameter(key=row.key, value=row.value or "") for row in rows if row.key)
+    return tuple(
+        valid(f"parameter {row.id}", Parameter, key=row.key, value=row.value or "")
+        for row in rows
+        if row.key
+    )
 
 
 def attempt(row: ProgramRow) -> Attempt:

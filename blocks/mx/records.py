@@ -15,17 +15,30 @@ Image ranges are inclusive at both ends. Fractions (CC half, R values) are 0-1; 
 per cent because ISPyB stores it so. Times are aware UTC; the store writes what ISPyB expects.
 """
 
+import math
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from blocks.record import Angstrom, Degrees, Record, RowId
 
 MAX_IMAGE_NUMBER = 16_777_215  # ISPyB stores image numbers as mediumint unsigned
 ImageNumber = Annotated[int, Field(ge=0, le=MAX_IMAGE_NUMBER, description="image number")]
+
+
+def printable(text: str) -> str:
+    """Return a text that can be part of a path or of a command line.
+
+    Raises:
+        ValueError: it holds a control character, such as NUL or a line break.
+    """
+    if not text.isprintable():
+        msg = "must not hold unprintable characters"
+        raise ValueError(msg)
+    return text
 
 
 class DataCollection(Record):
@@ -47,11 +60,16 @@ class DataCollection(Record):
         """The number of the last image."""
         return self.start_image + self.n_images - 1
 
+    @field_validator("image_directory", "file_template", "image_prefix")
+    @classmethod
+    def _is_printable(cls, text: str) -> str:
+        return printable(text)
+
     @field_validator("image_directory", "file_template")
     @classmethod
-    def _is_usable(cls, text: str) -> str:
-        if not text.strip() or not text.isprintable():
-            msg = "must not be empty or hold unprintable characters"
+    def _is_not_blank(cls, text: str) -> str:
+        if not text.strip():
+            msg = "must not be empty"
             raise ValueError(msg)
         return text
 
@@ -81,8 +99,8 @@ class Sweep(Record):
 class Parameter(Record):
     """One key and value of a job; a key may repeat, then the last one counts."""
 
-    key: Annotated[str, Field(min_length=1, max_length=80)]
-    value: Annotated[str, Field(max_length=1024)]
+    key: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(printable)]
+    value: Annotated[str, Field(max_length=1024), AfterValidator(printable)]
 
 
 class ProcessingJob(Record):
@@ -208,7 +226,8 @@ ShellName = Literal["overall", "innerShell", "outerShell"]
 class Shell(Record):
     """Merging statistics of one resolution shell, as the program gave them.
 
-    `None` is "the program did not say". R values of weak data may be negative.
+    `None` is "the program did not say", and so is a number that it could not calculate (NaN).
+    R values of weak data may be negative.
     """
 
     name: ShellName
@@ -230,6 +249,11 @@ class Shell(Record):
     anomalous_multiplicity: float | None = None
     cc_anomalous: float | None = None
     d_min_i_over_sigma_2: float | None = Field(default=None, description="Å; overall shell only")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_said(cls, value: object) -> object:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Integration(Record):

@@ -35,7 +35,7 @@ from blocks.mx.tables import (
     ProgramRow,
     ScalingRow,
 )
-from blocks.mx.writer import MESSAGE_LENGTH, Registration, Writer, column_text
+from blocks.mx.writer import MESSAGE_LENGTH, TEXT_LENGTH, Registration, Writer, column_text
 
 OURS = "guid=%"  # how the environment text of our attempts begins
 
@@ -80,7 +80,8 @@ class IspybStore:
         """Create a job with its sweeps and parameters; return its id.
 
         Raises:
-            InvalidRequest: a data collection is missing, or is described otherwise in ISPyB.
+            InvalidRequest: a data collection is missing, or is described otherwise in ISPyB, or
+                a parameter has characters that its columns cannot hold.
         """
         with database_errors():
             wanted = list(dict.fromkeys(sweep.data_collection_id for sweep in request.sweeps))
@@ -91,6 +92,8 @@ class IspybStore:
             if missing:
                 msg = f"data collection {missing[0]} is not in this ISPyB"
                 raise InvalidRequest(msg)
+            if not self._writer.owns_database:
+                _require_latin1(request)
             return self._writer.create_job(request, wanted[0])
 
     def data_collections(self, ids: Sequence[int]) -> list[DataCollection]:
@@ -216,11 +219,20 @@ class IspybStore:
                     known.add(key)
 
     def add_attachments(self, program_id: int, attachments: Sequence[Attachment]) -> None:
-        """Insert those attachments that the attempt does not have yet."""
+        """Insert those attachments that the attempt does not have yet.
+
+        A path that the columns cannot hold would name another file, so it is said and left out.
+        """
         with database_errors():
             known = {attachment.path for attachment in self.attachments(program_id)}
             for attachment in attachments:
-                if attachment.path not in known:
+                if not _fits(attachment):
+                    text = f"not shown, its path does not fit into ISPyB: {attachment.path.name}"
+                    said = Message(
+                        severity=Severity.WARNING, message=text, description=str(attachment.path)
+                    )
+                    self.add_messages(program_id, [said])
+                elif attachment.path not in known:
                     self._writer.attach(program_id, attachment)
                     known.add(attachment.path)
 
@@ -330,6 +342,24 @@ def _place(collection: DataCollection) -> tuple[str, str, int, int]:
     """Return what makes two descriptions mean the same images."""
     directory = collection.image_directory.rstrip("/")
     return directory, collection.file_template, collection.start_image, collection.n_images
+
+
+def _fits(attachment: Attachment) -> bool:
+    parts = (attachment.path.name, str(attachment.path.parent))
+    return all(column_text(part, TEXT_LENGTH) == part for part in parts)
+
+
+def _require_latin1(request: JobRequest) -> None:
+    """Refuse a parameter that a facility's latin1 column would change or not take.
+
+    Raises:
+        InvalidRequest: names the parameter.
+    """
+    for parameter in request.parameters:
+        text = f"{parameter.key}={parameter.value}"
+        if column_text(text, len(text)) != text:
+            msg = f"parameter {parameter.key!r} has characters that this ISPyB cannot hold"
+            raise InvalidRequest(msg)
 
 
 def _job_row(session: Session, job_id: int) -> ProcessingJobRow:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Unsigned = Integer().with_variant(mysql.INTEGER(unsigned=True), "mysql", "mariadb")
 MediumInt = Integer().with_variant(mysql.MEDIUMINT(unsigned=True), "mysql", "mariadb")
+UnsignedTiny = SmallInteger().with_variant(mysql.TINYINT(unsigned=True), "mysql", "mariadb")
 TinyInt = SmallInteger().with_variant(mysql.TINYINT(), "mysql", "mariadb")
 
 
@@ -158,7 +159,7 @@ class ProgramAttachmentRow(Base):
     file_name: Mapped[str | None] = text("fileName", 255)
     file_path: Mapped[str | None] = text("filePath", 255)
     recorded_at: Mapped[datetime | None] = moment("recordTimeStamp")
-    rank: Mapped[int | None] = mapped_column("importanceRank", TinyInt)
+    rank: Mapped[int | None] = mapped_column("importanceRank", UnsignedTiny)
 
 
 class AutoProcRow(Base):
