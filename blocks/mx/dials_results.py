@@ -63,7 +63,7 @@ def read_solution(directory: Path) -> Solution:
             ),
             integrations=integrations,
         )
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
         msg = f"DIALS' results cannot be read: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="dials.merge", directory=directory) from error
 

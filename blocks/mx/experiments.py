@@ -24,7 +24,7 @@ def read_integrations(path: Path) -> tuple[Integration, ...]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return tuple(_integration(document, entry) for entry in document["experiment"])
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
         msg = f"{path.name} cannot be read: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="dials", directory=path.parent) from error
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from blocks.errors import InvalidRequest
 from blocks.mx.records import DataCollection
@@ -86,6 +86,6 @@ def fixed_arguments(recipe: Recipe, collection: DataCollection, n_processes: int
 def _read(path: Path, name: str) -> Recipe:
     try:
         return Recipe(name=name, **json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError, ValidationError) as error:
+    except (OSError, TypeError, ValueError) as error:
         msg = f"the recipe file {path} is not valid: {error}"
         raise InvalidRequest(msg) from error

@@ -33,6 +33,7 @@ PHIL_PATHS = {
     "method": "dials.index.method",
     "absorption_level": "dials.scale.physical_model.absorption_level",
 }
+LAST_SIGNAL = 64
 ERROR_FILES = ("xia2-error.txt", "xia2.error")
 NORMAL_TERMINATION = "Status: normal termination"
 REQUIRED_OUTPUTS = ("xia2.json", "DataFiles", "LogFiles")
@@ -108,8 +109,9 @@ def check(run: Run) -> None:
         OutputInvalid: exit status 0, but no normal termination, missing output, or an error file
             (which xia2 never removes: a leftover of another attempt in the same directory).
     """
-    number = run.signal or (run.exit_status or 0) - 128
-    if number > 0:
+    by_shell = (run.exit_status or 0) - 128  # how a shell reports a signal
+    number = run.signal or (by_shell if 0 < by_shell <= LAST_SIGNAL else None)
+    if number is not None:
         raise run.failure(ProgramKilled, f"xia2 was killed by signal {number}")
     if run.exit_status != 0:
         raise run.failure(ProgramFailed, reason(run))
@@ -147,6 +149,8 @@ def full_reason(run: Run) -> str:
         if block:
             return block
     refused = _read(run.stderr).strip()
+    if "Traceback (most recent call last)" in refused:
+        return f"{refused.splitlines()[-1]}\n\n{refused}"
     return refused or f"xia2 ended with status {run.exit_status} and gave no reason"
 
 
@@ -213,8 +217,9 @@ def _detail(error: ProgramError) -> str:
     texts = [_read(error.directory / name) for name in ERROR_FILES]
     pointed = re.search(r"see (\S+\.log) for more details", str(error))
     log = Path(pointed[1]) if pointed else None
-    inside = log is not None and log.is_relative_to(error.directory)
-    return "\n".join([*texts, _read(log) if log and inside else ""])
+    if log is not None and log.resolve().is_relative_to(error.directory.resolve()):
+        texts.append(_read(log))
+    return "\n".join(texts)
 
 
 def _with_fewer_processes(job: Xia2Job) -> Xia2Job | None:
@@ -230,6 +235,7 @@ OUT_OF_MEMORY = Fault[Xia2Job](
     marks=lambda error: (
         (isinstance(error, ProgramKilled) and str(error).endswith("signal 9"))
         or _says("MemoryError", "std::bad_alloc", "Cannot allocate memory")(error)
+        or re.match(r"dials\.\S+ killed", str(error)) is not None  # xia2's words for SIGKILL
     ),
     remedy=_with_fewer_processes,
     limit=2,

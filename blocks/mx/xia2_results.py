@@ -60,7 +60,7 @@ def read_solution(directory: Path) -> Solution:
         else:
             found = from_xia2_json(_load(directory / "xia2.json"))
         return found.model_copy(update={"messages": xtriage_messages(directory)})
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
         msg = f"xia2's results cannot be read: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="xia2", directory=directory) from error
 
