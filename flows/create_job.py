@@ -13,18 +13,19 @@ from tasks.mx.creating import create_processing_job
 
 @flow(name="create-job", flow_run_name="create-job-{job.recipe}")
 async def create_job(
-    job: Annotated[JobRequest, Field(title="Job", description="recipe, sweeps and parameters")],
-    ispyb: Annotated[
-        str, Field(title="ISPyB", description="name of the ISPyB database block")
-    ] = "ispyb",
-    start: Annotated[
-        bool, Field(title="Start", description="start the reprocess-job deployment with it")
-    ] = False,
+    job: JobRequest,
+    ispyb: Annotated[str, Field(min_length=1)] = "ispyb",
+    start: bool = False,
 ) -> int:
     """Create one processing job and return its id.
 
     1. validate everything   2. write job, sweeps and parameters in one transaction
     3. if wished, start the deployment reprocess-job/default with it
+
+    Args:
+        job: Recipe, sweeps and parameters.
+        ispyb: Name of the ISPyB database block.
+        start: Start the deployment reprocess-job/default with the new job.
     """
     lims = await IspybDatabase.named(ispyb)
     job_id = await create_processing_job(lims, job)

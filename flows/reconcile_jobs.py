@@ -22,27 +22,20 @@ class Closed(Record):
 
 @flow(name="reconcile-jobs", flow_run_name="reconcile-jobs-{ispyb}")
 async def reconcile_jobs(
-    ispyb: Annotated[
-        str, Field(title="ISPyB", description="name of the ISPyB database block")
-    ] = "ispyb",
-    stale_after_s: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=86_400,
-            title="Silent for (s)",
-            description="an attempt without a sign of life for so long is lost; a living one "
-            "gives a sign every 30 s",
-        ),
-    ] = 900.0,
-    dry_run: Annotated[
-        bool, Field(title="Dry run", description="say what would be closed, and close nothing")
-    ] = False,
+    ispyb: Annotated[str, Field(min_length=1)] = "ispyb",
+    stale_after_s: Annotated[float, Field(ge=0, le=86_400)] = 900.0,
+    dry_run: bool = False,
 ) -> list[Closed]:
     """Close what was left running by a lost worker, server or machine.
 
     1. find the attempts that limsflow made and nobody closed   2. ask Prefect for each one's run
     3. close, as failed and with the reason, those whose run is over or silent
+
+    Args:
+        ispyb: Name of the ISPyB database block.
+        stale_after_s: An attempt without a sign of life for so many seconds is lost; a living
+            one gives a sign every 30 s.
+        dry_run: Say what would be closed, and close nothing.
     """
     lims = await IspybDatabase.named(ispyb)
     closed = list[Closed]()

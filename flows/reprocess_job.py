@@ -46,44 +46,31 @@ class Outcome(Record):
     on_cancellation=[close_attempts_of_run],
 )
 async def reprocess_job(
-    job_id: Annotated[int, Field(ge=1, title="Processing job", description="ProcessingJob id")],
-    ispyb: Annotated[
-        str, Field(title="ISPyB", description="name of the ISPyB database block")
-    ] = "ispyb",
-    toolchain: Annotated[
-        str, Field(title="Toolchain", description="name of the toolchain block: which programs")
-    ] = "mx",
-    integrations_on: Annotated[
-        Literal["primary data collection", "own data collection"],
-        Field(
-            title="Integrations on",
-            description="the job's primary data collection, as SynchWeb has always shown it, or "
-            "for each sweep the one that its images are from",
-        ),
+    job_id: Annotated[int, Field(ge=1)],
+    ispyb: Annotated[str, Field(min_length=1)] = "ispyb",
+    toolchain: Annotated[str, Field(min_length=1)] = "mx",
+    integrations_on: Literal[
+        "primary data collection", "own data collection"
     ] = "primary data collection",
-    resume: Annotated[
-        bool,
-        Field(
-            title="Resume",
-            description="take over the finished DIALS steps of an earlier failed attempt, where "
-            "images, commands and program version are the same",
-        ),
-    ] = True,
-    wait_for_rows_s: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=3600,
-            title="Wait (s)",
-            description="how long to wait for sweeps and images that are still being written",
-        ),
-    ] = 60.0,
+    resume: bool = True,
+    wait_for_rows_s: Annotated[float, Field(ge=0, le=3600)] = 60.0,
 ) -> Outcome:
     """Reprocess one ISPyB job and store what it found.
 
     1. register an attempt, so the user sees it   2. read the job and its sweeps
     3. check sweeps, images and recipe   4. run xia2, or DIALS step by step, mending known faults
     5. judge and read the solution   6. store files and results, status last   7. report
+
+    Args:
+        job_id: The processing job: processingJobId in ISPyB.
+        ispyb: Name of the ISPyB database block.
+        toolchain: Name of the toolchain block: which programs, with which environment.
+        integrations_on: The job's primary data collection, as SynchWeb has always shown it, or
+            for each sweep the one that its images are from.
+        resume: Take over the finished DIALS steps of an earlier failed attempt, where images,
+            commands and program version are the same.
+        wait_for_rows_s: How many seconds to wait for sweeps and images that are still being
+            written.
     """
     lims, programs = await IspybDatabase.named(ispyb), await Toolchain.named(toolchain)
     attempt = await register_attempt(lims, programs, job_id, flow_run.get_id() or "")

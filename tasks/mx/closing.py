@@ -1,6 +1,7 @@
 """Closing attempts: by a step that failed, by a hook, by the reconciler, by the next run."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,9 +11,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from blocks.connections import IspybDatabase
-from blocks.errors import AlreadyRunning
+from blocks.errors import AlreadyRunning, DataError
+from blocks.mx.recipe import load_recipe
 from blocks.mx.records import Attempt, AttemptState, Message, Severity
-from tasks.mx.liveness import RunState, reason_to_close
+from tasks.mx.keeping import keep_files
+from tasks.mx.liveness import RunState, reason_to_close, why_over
 from tasks.policies import step
 
 STALE_AFTER = timedelta(minutes=15)
@@ -58,6 +61,7 @@ async def close_if_lost(
     state = await run_state(attempt.flow_run_id)
     reason = reason_to_close(attempt, state, now=datetime.now(UTC), stale_after=stale_after)
     if reason and not dry_run:
+        await keep_what_is_left(lims, attempt)
         await close_failed(lims, attempt.id, reason, description=reason)
         if state.type in ("RUNNING", "PENDING", "CANCELLING"):
             await _crash(attempt.flow_run_id, reason)
@@ -91,11 +95,20 @@ async def close_attempts_of_run(flow: Any, flow_run: Any, state: Any) -> None:  
     Where the worker is gone too, the reconciler does this.
     """
     lims = await IspybDatabase.named(flow_run.parameters.get("ispyb", "ispyb"))
-    run_id = str(flow_run.id)
     over = RunState(type=state.type.value, message=state.message or "")
+    reason = why_over(over)
     for attempt in await asyncio.to_thread(lims.store().attempts, flow_run.parameters["job_id"]):
-        if attempt.flow_run_id == run_id and attempt.state is AttemptState.RUNNING:
-            reason = reason_to_close(
-                attempt, over, now=datetime.now(UTC), stale_after=timedelta.max
-            )
-            await close_failed(lims, attempt.id, reason or over.type, description=over.message)
+        mine = attempt.flow_run_id == str(flow_run.id)
+        if mine and attempt.state is AttemptState.RUNNING:
+            await keep_what_is_left(lims, attempt)
+            await close_failed(lims, attempt.id, reason, description=reason)
+
+
+async def keep_what_is_left(lims: IspybDatabase, attempt: Attempt) -> None:
+    """Attach the files of an attempt that nobody works on; what cannot be read is left there."""
+    if attempt.job_id is None:
+        return
+    with contextlib.suppress(DataError, OSError):
+        job = await asyncio.to_thread(lims.store().job, attempt.job_id)
+        # A facility's own recipe may work elsewhere; its files then stay in the working directory.
+        await keep_files(lims, job, attempt, load_recipe(job.recipe))

@@ -6,6 +6,8 @@ from pathlib import Path
 from blocks.errors import InconsistentInput
 from blocks.mx.records import DataCollection, Directories, ProcessingJob
 
+LONGEST_SYMBOL = 45  # of AutoProc.spaceGroup; a longer text is no space group and no file name
+
 
 def attempt_directories(
     collection: DataCollection,
@@ -52,6 +54,6 @@ def measurement_name(collection: DataCollection) -> str:
 def link_name(job: ProcessingJob, engine_directory: str) -> str:
     """Return the name of the link that points at the results: with the user's space group."""
     space_group = job.parameter_values().get("spacegroup", "")
-    if space_group and "/" not in space_group:
+    if space_group and "/" not in space_group and len(space_group) <= LONGEST_SYMBOL:
         return f"{engine_directory}-{space_group.replace(' ', '')}"
     return engine_directory

@@ -16,7 +16,7 @@ from blocks.mx.images import image_path, is_one_file
 from blocks.mx.records import AttemptState, Finished, Message, Picture, Severity
 from blocks.program import Run, capture, in_words, run_program
 from tasks.mx import files, looks
-from tasks.mx.directories import attempt_directories
+from tasks.mx.keeping import directories_of
 from tasks.mx.life import Life
 from tasks.mx.report import step_report
 from tasks.mx.resumption import chain_key, images_key, record_step, take_over
@@ -161,13 +161,7 @@ def _earlier_directories(lims: IspybDatabase, plan: Plan) -> tuple[Path, ...]:
     found = list[Path]()
     for attempt in reversed(lims.store().attempts(plan.job.id)):
         if attempt.state is AttemptState.FAILED and attempt.guid:
-            place = attempt_directories(
-                plan.job.collection,
-                attempt.guid,
-                visit_depth=lims.visit_depth,
-                working=lims.working_folder,
-                results=lims.results_folder,
-            )
+            place = directories_of(lims, plan.job, attempt)
             found.append(place.working / plan.recipe.directory)
     return tuple(path for path in found if path.is_dir())
 

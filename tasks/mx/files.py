@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
@@ -67,13 +68,26 @@ def keep_results(working: Path, results: Path, *, leave_out: Sequence[str] = ())
         results: Made if it is missing.
         leave_out: Patterns of files at the top of `working` that are not worth keeping.
     """
+    if not working.is_dir():
+        return
+    for folder, names, file_names in os.walk(working):
+        names[:] = [name for name in names if not _matches(name, NOT_COPIED)]
+        patterns = (*NOT_COPIED, *(leave_out if Path(folder) == working else ()))
+        target = results / Path(folder).relative_to(working)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in file_names:
+            if not _matches(name, patterns):
+                _copy(Path(folder) / name, target / name)
 
-    def ignored(directory: str, names: list[str]) -> set[str]:
-        patterns = (*NOT_COPIED, *(leave_out if Path(directory) == working else ()))
-        return {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
-    if working.is_dir():
-        shutil.copytree(working, results, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, replacing what is there, and a link as a link."""
+    target.unlink(missing_ok=True)
+    shutil.copy2(source, target, follow_symlinks=False)
 
 
 def collect_dials_files(directory: Path, statistics: Mapping[str, object]) -> None:

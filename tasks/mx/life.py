@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 from blocks.errors import LimsflowError
 
@@ -42,7 +42,8 @@ async def signs_of_life(
 ) -> AsyncGenerator[Life, None]:
     """Pass on the state of an attempt while the block runs.
 
-    A database that is away for a while does not end the attempt: the next sign may arrive.
+    A database or a server that is away for a while does not end the attempt: the next sign may
+    arrive.
     """
     life = Life()
     teller = asyncio.create_task(_tell(life, to_lims, to_prefect, lims_every_s))
@@ -64,11 +65,18 @@ async def _tell(
     while True:
         if str(life) != last_told:
             last_told = str(life)
-            await to_prefect(life.fraction, life.doing)
+            with _tolerant("Prefect"):
+                await to_prefect(life.fraction, life.doing)
         if time.monotonic() - lims_told_at >= lims_every_s:
             lims_told_at = time.monotonic()
-            try:
+            with _tolerant("the LIMS"):
                 await to_lims(str(life))
-            except LimsflowError as error:
-                logger.warning("no sign of life to the LIMS: %s", error)
         await asyncio.sleep(TELL_PREFECT_EVERY_S)
+
+
+@contextlib.contextmanager
+def _tolerant(whom: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except LimsflowError as error:
+        logger.warning("no sign of life to %s: %s", whom, error)

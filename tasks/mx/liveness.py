@@ -21,7 +21,7 @@ class RunState(Record):
     @property
     def is_over(self) -> bool:
         """Whether the run will do nothing more."""
-        return self.type in OVER
+        return self.type in OVER and self.type != "CANCELLING"
 
 
 OVER = {
@@ -29,20 +29,23 @@ OVER = {
     "FAILED": "the flow run failed",
     "CRASHED": "the flow run crashed",
     "CANCELLED": "cancelled in Prefect",
+    "CANCELLING": "cancelled in Prefect",
 }
+
+
+def why_over(run: RunState) -> str:
+    """Return what became of a run that does nothing more."""
+    detail = f": {run.message}" if run.message else ""
+    return f"{OVER.get(run.type, run.type)}{detail}"
 
 
 def reason_to_close(
     attempt: Attempt, run: RunState, *, now: datetime, stale_after: timedelta
 ) -> str:
-    """Return why an open attempt is over, for its status message; empty if it may be alive.
-
-    A cancelled run gets its 30 s to end by itself and is closed by its own hook, so silence alone
-    counts while Prefect says CANCELLING.
-    """
+    """Return why an open attempt is over, for its status message; empty if it may be alive."""
     if run.is_over:
-        detail = f": {run.message}" if run.message else ""
-        return f"{OVER[run.type]}{detail}"
+        return why_over(run)
+    # CANCELLING is not over: the run has 30 s to end by itself, and its hook closes the attempt.
     seen = attempt.updated_at or attempt.started_at
     if seen is None or now - seen >= stale_after:
         silence = f"{(now - seen).total_seconds() / 60:.0f} min" if seen else "its registration"

@@ -25,7 +25,7 @@ def look_at(step: str, directory: Path) -> Look:
     """
     try:
         return LOOKS[step](directory)
-    except (KeyError, IndexError, TypeError, ValueError, OSError, OutputInvalid) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OSError, OutputInvalid) as error:
         logger.warning("no picture of %s: %s: %s", step, type(error).__name__, error)
         return "Done; its log could not be read for a picture.", None
 

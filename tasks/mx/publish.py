@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
+import httpx
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
     aupdate_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 
 from blocks.connections import IspybDatabase
-from blocks.errors import LimsflowError, ProgramError
+from blocks.errors import LimsflowError, ProgramError, ServiceUnavailable
 from blocks.mx.records import Attempt, Finished
 from tasks.mx.life import Life, signs_of_life
 from tasks.mx.report import failure_report, report
@@ -30,12 +32,17 @@ async def living(lims: IspybDatabase, attempt: Attempt) -> AsyncGenerator[Life, 
         await asyncio.to_thread(store.report_progress, attempt.id, message)
 
     async def to_prefect(fraction: float, doing: str) -> None:
-        await aupdate_progress_artifact(bar, progress=100 * fraction, description=doing)
+        try:
+            await aupdate_progress_artifact(bar, progress=100 * fraction, description=doing)
+        except (httpx.HTTPError, PrefectException) as error:
+            msg = f"Prefect does not take the progress: {error}"
+            raise ServiceUnavailable(msg) from error
 
     async with signs_of_life(to_lims=to_lims, to_prefect=to_prefect) as life:
         yield life
-    if life.fraction == 1.0:
-        await to_prefect(1.0, "done")
+        if life.fraction == 1.0:
+            with contextlib.suppress(ServiceUnavailable):
+                await to_prefect(1.0, "done")
 
 
 async def publish_report(plan: Plan, finished: Finished) -> None:

@@ -1,5 +1,6 @@
 """The report of a job as Markdown, for the Prefect page."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,6 @@ def report(
         ("Resolution at I/σ(I) = 2 (Å)", _number(limit, ".2f")),
         ("Sweeps", ", ".join(map(_code, map(str, job.sweeps)))),
         ("Job, attempt", f"ProcessingJob {job.id}, AutoProcProgram {attempt.id}"),
-        ("Files", _code(str(results))),
     ]
     return "\n\n".join(
         [
@@ -71,6 +71,8 @@ def report(
                 "What the program says of the data",
                 [f"* {m.severity}: {_escape(m.message)}" for m in solution.messages],
             ),
+            "## Files",
+            f"```text\n{str(results).replace('```', '')}\n```",
             "## Command",
             f"```text\n{argv.replace('```', '')}\n```",
         ]
@@ -113,11 +115,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
+    # Prefect's reader splits a table at a pipe even in code, and however it is escaped.
+    return "`" + text.replace("`", "'").replace("|", "¦") + "`"
 
 
 def _escape(text: str) -> str:
-    """Return a user's text so that Markdown and HTML show it as it is."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}" if character not in "<>" else " ")
-    return text
+    """Return a user's text so that Markdown and HTML show it as it is, on one line."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

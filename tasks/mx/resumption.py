@@ -10,8 +10,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from blocks.record import Record
 
 FOLDER = ".steps"
@@ -60,7 +58,7 @@ def finished_step(directory: Path, name: str) -> FinishedStep | None:
     try:
         finished = FinishedStep.model_validate_json(path.read_text())
         same = all((directory / f).stat().st_size == n for f, n in finished.files.items())
-    except (OSError, ValidationError):
+    except (OSError, ValueError):
         return None
     return finished if same else None
 

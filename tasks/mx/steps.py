@@ -30,9 +30,9 @@ from blocks.mx.records import (
 )
 from blocks.mx.writer import Registration
 from blocks.record import Record
-from tasks.mx import files, sweeps
+from tasks.mx import sweeps
 from tasks.mx.closing import close_failed, require_dead
-from tasks.mx.directories import attempt_directories, link_name
+from tasks.mx.keeping import directories_of, keep_files
 from tasks.policies import step
 
 POLL_S = 1.0
@@ -145,13 +145,7 @@ async def plan_run(
     recipe = load_recipe(job.recipe, programs.recipes)
     sweeps.check_sweeps(job)
     await _wait_for_images(job, wait_s)
-    directories = attempt_directories(
-        job.collection,
-        attempt.guid,
-        visit_depth=lims.visit_depth,
-        working=lims.working_folder,
-        results=lims.results_folder,
-    )
+    directories = directories_of(lims, job, attempt)
     plan = Plan(
         job=job,
         attempt=attempt,
@@ -203,7 +197,7 @@ async def store_results(
         InconsistentInput: somebody closed the attempt as failed meanwhile.
     """
     store, program_id = lims.store(), plan.attempt.id
-    await keep_files(lims, plan, finished.directory)
+    await keep_files(lims, plan.job, plan.attempt, plan.recipe, finished.directory)
     await asyncio.to_thread(store.add_messages, program_id, plan.notes())
     await asyncio.to_thread(
         store.add_solution,
@@ -221,17 +215,6 @@ async def store_results(
     return state
 
 
-async def keep_files(lims: IspybDatabase, plan: Plan, working: Path) -> None:
-    """Copy what an engine left to the results directory and attach it, as after a failure too."""
-    leave_out = files.INTERMEDIATE if plan.recipe.engine == "dials" else ()
-    await asyncio.to_thread(files.keep_results, working, plan.results, leave_out=leave_out)
-    attached = await asyncio.to_thread(files.attachments, plan.results)
-    await asyncio.to_thread(lims.store().add_attachments, plan.attempt.id, attached)
-    if attached:
-        name = link_name(plan.job, plan.recipe.directory)
-        await asyncio.to_thread(files.link_results, plan.results, name)
-
-
 @step(name="store failure")
 async def store_failure(
     lims: IspybDatabase, attempt: Attempt, plan: Plan | None, failure: LimsflowError
@@ -240,6 +223,6 @@ async def store_failure(
     if plan is not None:
         tried = failure.directory if isinstance(failure, ProgramError) else None
         working = tried if tried and tried.is_relative_to(plan.directories.working) else None
-        await keep_files(lims, plan, working or plan.working)
+        await keep_files(lims, plan.job, attempt, plan.recipe, working)
     description = failure.evidence if isinstance(failure, ProgramError) else str(failure)
     await close_failed(lims, attempt.id, str(failure), description=description)

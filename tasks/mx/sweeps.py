@@ -23,6 +23,15 @@ def check_sweeps(job: ProcessingJob) -> None:
         if problem:
             raise InconsistentInput(f"{sweep}: {problem}")
     _check_proposals(job)
+    _check_parameters(job)
+
+
+def _check_parameters(job: ProcessingJob) -> None:
+    """Refuse images as a parameter: nothing above would have been checked of them."""
+    for key in job.parameter_values():
+        if key.rpartition(".")[2] == "image":
+            msg = f"parameter {key!r} names images: give them as a sweep, where they are checked"
+            raise InconsistentInput(msg)
 
 
 def range_problem(sweep: Sweep) -> str:
@@ -36,10 +45,12 @@ def range_problem(sweep: Sweep) -> str:
 
 
 def _check_proposals(job: ProcessingJob) -> None:
+    """Compare with the job's proposal, or where that is unknown with the first that is known."""
     home = job.collection.proposal
     for sweep in job.sweeps:
         of = sweep.collection.proposal
-        if home and of and of != home:
+        home = home or of
+        if of and of != home:
             msg = f"{sweep}: data of proposal {of}, but the job is of proposal {home}"
             raise InconsistentInput(msg)
 
