@@ -42,12 +42,11 @@ def stand_in(program: str) -> int:
     if call is None:
         print(f"Sorry: {program} is REPLAYED and has no recording of: {' '.join(arguments)}")
         return 1
-    place = images or _images_of_first_import()
     for name, text in call["files"].items():
-        Path(name).write_text(text.replace(IMAGES, place))
+        Path(name).write_text(_with_images(text, images))
     for name in call["binary_files"]:
         Path(name).write_text(INSTEAD)
-    print(call["stdout"].replace(IMAGES, place), end="")
+    print(_with_images(call["stdout"], images), end="")
     return int(call["exit_status"])
 
 
@@ -60,9 +59,12 @@ def _without_places(arguments: list[str]) -> tuple[list[str], str]:
     return [a.partition("=")[0] + "=N" if "nproc=" in a else a for a in same], images
 
 
-def _images_of_first_import() -> str:
-    document = json.loads(Path("imported_1.expt").read_text())
-    return os.path.dirname(document["imageset"][0]["template"])  # noqa: PTH120
+def _with_images(text: str, images: str) -> str:
+    """Return a recorded text with the images where they are here, as the import was told."""
+    if IMAGES in text and not images:
+        document = json.loads(Path("imported_1.expt").read_text())
+        images = os.path.dirname(document["imageset"][0]["template"])  # noqa: PTH120
+    return text.replace(IMAGES, images)
 
 
 def _recording() -> dict[str, Any]:

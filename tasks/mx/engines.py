@@ -144,16 +144,19 @@ async def prepare_dials(
 ) -> DialsRun:
     """Find earlier attempts whose steps can be taken over; their version must be today's."""
     earlier = await asyncio.to_thread(_earlier_directories, lims, plan) if resume else ()
-    version = ""
-    if earlier:
-        said = await capture(
-            programs.program("dials.version"),
-            (),
-            directory=plan.directories.working,
-            timeout_s=SHORT_PROGRAM_S,
-        )
-        version = said.partition("\n")[0].strip()
-    return await asyncio.to_thread(DialsRun, plan, earlier, version)
+    version = await _dials_version(programs, plan) if earlier else ""
+    return await asyncio.to_thread(DialsRun, plan, earlier if version else (), version)
+
+
+async def _dials_version(programs: Toolchain, plan: Plan) -> str:
+    """Return today's version, or an empty text: then nothing is taken over."""
+    program, directory = programs.program("dials.version"), plan.directories.working
+    try:
+        said = await capture(program, (), directory=directory, timeout_s=SHORT_PROGRAM_S)
+    except ProgramError as error:
+        logger.warning("no step is taken over: %s", error)
+        return ""
+    return said.partition("\n")[0].strip()
 
 
 def _earlier_directories(lims: IspybDatabase, plan: Plan) -> tuple[Path, ...]:
