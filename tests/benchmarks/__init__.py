@@ -1,0 +1,1 @@
+"""Measurements beside a peer, as ratios; run by hand, they assert no time."""
