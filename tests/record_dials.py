@@ -1,6 +1,6 @@
 """Make `deployments/recording.tar.xz` from a finished run of `limsflow demo` with real DIALS.
 
-python tests/record_dials.py limsflow-demo
+.venv/bin/python -m tests.record_dials limsflow-demo
 """
 
 import io
