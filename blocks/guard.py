@@ -8,8 +8,12 @@ grandchild that changed its session or lost its parent is found as well.
 
     python -I -S guard.py LIFELINE_FD REPORT_FD TIMEOUT_S GRACE_S PROGRAM [ARGUMENT ...]
 
-The report is one line of JSON: {"exit_status": n | null, "signal": n | null, "ended_by":
-"itself" | "timeout" | "caller", "peak_memory_kb": n, "left_children": n, "wall_s": x}.
+Standard input holds the program's environment as JSON: what a toolchain sets (LD_LIBRARY_PATH)
+must not reach the guard itself. The report is two lines of JSON: {"pid": n} at once, by which the
+caller can end the program if the guard is killed, and at the end {"exit_status": n | null,
+"signal": n | null, "ended_by": "itself" | "timeout" | "caller", "peak_memory_kb": n,
+"left_children": n, "survivors": n, "wall_s": x}. A survivor cannot be killed now: it waits in the
+kernel for a file system that does not answer.
 The standard library only, because it starts in a bare interpreter (about 20 ms).
 """
 
@@ -23,11 +27,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.02
+KILL_S = 30.0
 
 
 def descendants(root: int) -> list[int]:
@@ -46,20 +52,24 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def end_all(grace_s: float) -> int:
-    """End every descendant: SIGTERM first, SIGKILL after `grace_s`; return how many there were."""
+def end_all(grace_s: float) -> tuple[int, int]:
+    """End every descendant: SIGTERM first, SIGKILL after `grace_s`.
+
+    Returns how many there were, and how many are still there after `KILL_S` more.
+    """
     first = descendants(os.getpid())
     _send(first, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     while descendants(os.getpid()) and time.monotonic() < deadline:
         _reap()
         time.sleep(POLL_S)
-    while rest := descendants(os.getpid()):  # also what was born meanwhile
-        _send(rest, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_S
+    while (rest := descendants(os.getpid())) and time.monotonic() < deadline:
+        _send(rest, signal.SIGKILL)  # also what was born meanwhile
         _reap()
         time.sleep(POLL_S)
     _reap()
-    return len(first)
+    return len(first), len(rest)
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:
@@ -78,28 +88,41 @@ def _die_with_guard() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def watch(lifeline: int, timeout_s: float, grace_s: float, argv: list[str]) -> dict[str, object]:
-    """Run `argv` until it ends, the caller is gone, or the time is up; return the report."""
+def watch(
+    lifeline: int, report: int, timeout_s: float, grace_s: float, argv: list[str]
+) -> dict[str, object]:
+    """Run `argv` until it ends, the caller is gone, or the time is up; return the outcome."""
+    variables = json.load(sys.stdin)
     started = time.monotonic()
     program = subprocess.Popen(  # noqa: S603 - an argument list, never a shell
         argv,
+        env=variables,
+        stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=_die_with_guard,  # noqa: PLW1509 - the guard has one thread
     )
+    tell(report, {"pid": program.pid})
     handle = os.pidfd_open(program.pid)
     ready, _, _ = select.select([lifeline, handle], [], [], timeout_s or None)
     ended_by = "itself" if handle in ready else "caller" if ready else "timeout"
     status = program.wait() if ended_by == "itself" else None
     wall_s = time.monotonic() - started
-    left = end_all(grace_s)
+    left, survivors = end_all(grace_s)
     return {
         "exit_status": status if status is not None and status >= 0 else None,
         "signal": -status if status is not None and status < 0 else None,
         "ended_by": ended_by,
         "peak_memory_kb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
         "left_children": left,
+        "survivors": survivors,
         "wall_s": wall_s,
     }
+
+
+def tell(report: int, facts: Mapping[str, object]) -> None:
+    """Write one line of the report."""
+    with contextlib.suppress(BrokenPipeError):  # the caller is gone, or no longer cares
+        os.write(report, json.dumps(facts).encode() + b"\n")
 
 
 def main(arguments: list[str]) -> int:
@@ -110,11 +133,10 @@ def main(arguments: list[str]) -> int:
         # Only the lifeline ends a guard. A handler, because "ignore" would be inherited.
         signal.signal(number, lambda _number, _frame: None)
     try:
-        outcome = watch(lifeline, float(arguments[2]), float(arguments[3]), arguments[4:])
+        outcome = watch(lifeline, report, float(arguments[2]), float(arguments[3]), arguments[4:])
     except OSError as error:
         outcome = {"cannot_start": f"{error.strerror}: {arguments[4]}"}
-    with contextlib.suppress(BrokenPipeError):  # the caller is gone, or no longer cares
-        os.write(report, json.dumps(outcome).encode() + b"\n")
+    tell(report, outcome)
     return 0
 
 

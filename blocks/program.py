@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ class Run(Record):
     ended_by: str = "itself"
     peak_memory_kb: int = 0
     left_children: int = Field(default=0, description="processes still alive when it ended")
+    survivors: int = Field(default=0, description="processes that not even SIGKILL could end")
     wall_s: float = Field(default=0.0, description="from its start to its end, by the guard")
     stdout: Path
     stderr: Path
@@ -147,12 +149,18 @@ async def run_program(
     Raises:
         ProgramNotFound: the program is missing, or it cannot be executed.
         ProgramTimedOut: the time limit passed.
+        ProgramFailed: the system could not start it (too many arguments), or its guard died.
     """
     argv = (program.path(), *arguments)
     stem = log_name or program.name
     stdout, stderr = directory / f"{stem}.stdout", directory / f"{stem}.stderr"
     async with _guarded(argv, program, directory, timeout_s, stdout, stderr) as report_end:
         report = await _follow(report_end, stdout, on_output)
+    if not report:
+        msg = f"the guard of {program.name} ended without a report"
+        raise ProgramFailed(
+            msg, program=program.name, directory=directory, log_tail=tail(stderr, LOG_TAIL_LINES)
+        )
     if "cannot_start" in report:
         raise ProgramNotFound(f"{program.name} cannot be started: {report['cannot_start']}")
     run = Run(argv=argv, directory=directory, stdout=stdout, stderr=stderr, **report)
@@ -186,18 +194,21 @@ async def _guarded(
         with stdout.open("wb") as out, stderr.open("wb") as err:
             guard = await asyncio.create_subprocess_exec(
                 *command, str(timeout_s), str(GRACE_S), *argv,
-                cwd=directory, env=program.variables(), stdin=asyncio.subprocess.DEVNULL,
-                stdout=out, stderr=err, pass_fds=(lifeline_read, report_write),
-                start_new_session=True,
+                cwd=directory, stdin=asyncio.subprocess.PIPE, stdout=out, stderr=err,
+                pass_fds=(lifeline_read, report_write), start_new_session=True,
             )  # fmt: skip
-    except BaseException:
+    except BaseException as error:
         for end in (lifeline, report):
             os.close(end)
+        if isinstance(error, OSError):
+            msg = f"{program.name} cannot be started: {error.strerror}"
+            raise ProgramFailed(msg, program=program.name, directory=directory) from error
         raise
     finally:
         os.close(lifeline_read)
         os.close(report_write)
     try:
+        await _give_environment(guard, program)
         yield report
     finally:
         os.close(lifeline)
@@ -205,24 +216,56 @@ async def _guarded(
         await asyncio.shield(guard.wait())
 
 
+async def _give_environment(guard: asyncio.subprocess.Process, program: Program) -> None:
+    assert guard.stdin is not None  # noqa: S101 - it was asked for as a pipe
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        guard.stdin.write(json.dumps(program.variables()).encode())
+        await guard.stdin.drain()
+    guard.stdin.close()
+
+
 async def _follow(
     report: int, stdout: Path, on_output: Callable[[str], None] | None
 ) -> dict[str, Any]:
-    """Pass on new output until the guard has reported."""
-    loop = asyncio.get_running_loop()
-    arrived = asyncio.Event()
-    loop.add_reader(report, arrived.set)
+    """Pass on new output until the guard has reported; return the outcome, empty if it died."""
+    lines = _Lines(report)
     pieces = _Pieces(stdout)
     try:
-        while not arrived.is_set():
+        while not lines.ended.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(arrived.wait(), 0.5)
+                await asyncio.wait_for(lines.ended.wait(), 0.5)
             if on_output:
                 pieces.pass_on(on_output)
     finally:
-        loop.remove_reader(report)
-    line = os.read(report, 65_536)
-    return json.loads(line) if line else {"exit_status": None, "signal": 9, "ended_by": "itself"}
+        lines.close()
+    facts: list[dict[str, Any]] = [json.loads(line) for line in lines.text.splitlines()]
+    outcomes = [fact for fact in facts if "pid" not in fact]
+    if facts and not outcomes:  # the guard was killed: the program's group is still there
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(facts[0]["pid"], signal.SIGKILL)
+        return {"exit_status": None, "signal": int(signal.SIGKILL)}
+    return outcomes[0] if outcomes else {}
+
+
+class _Lines:
+    """The guard's report as it comes; `ended` when the guard has nothing more to say."""
+
+    def __init__(self, report: int) -> None:
+        self.text = b""
+        self.ended = asyncio.Event()
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(report, self._read)
+
+    def _read(self) -> None:
+        piece = os.read(self._report, 65_536)
+        self.text += piece
+        if not piece:
+            self.close()
+            self.ended.set()
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._report)
 
 
 class _Pieces:
