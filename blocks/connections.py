@@ -7,11 +7,16 @@ from typing import ClassVar, TypeVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
+from blocks.database import refuse_secret
 from blocks.errors import InvalidRequest
 from blocks.mx.store import IspybStore, open_store
 from blocks.program import Program, environment
 
 BlockT = TypeVar("BlockT", bound=Block)
+
+# Of a flow's parameter that names a database: Prefect shows parameters, and a URL with a user or
+# a query may hold a password.
+PLAIN_NAME = r"^[^@?]+$"
 
 
 async def _named(kind: type[BlockT], name: str) -> BlockT:
@@ -46,6 +51,11 @@ class IspybDatabase(Block):
         description="URL of the role that may execute the stored procedures; without it, rows "
         "are written directly",
     )
+    data_collections_are_ours: bool = Field(
+        default=False,
+        description="whether a job may describe data collections that do not exist yet; at a "
+        "facility the beamline makes them",
+    )
     visit_depth: int = Field(
         default=6,
         ge=1,
@@ -69,7 +79,9 @@ class IspybDatabase(Block):
     def store(self) -> IspybStore:
         """Return the store of this database."""
         writer = self.processing_url.get_secret_value() if self.processing_url else None
-        return open_store(self.url.get_secret_value(), processing_url=writer)
+        return open_store(
+            self.url.get_secret_value(), processing_url=writer, ours=self.data_collections_are_ours
+        )
 
     @classmethod
     async def named(cls, name: str) -> "IspybDatabase":
@@ -80,9 +92,7 @@ class IspybDatabase(Block):
         """
         if "://" not in name:
             return await _named(cls, name)
-        if "@" in name and ":" in name.partition("://")[2].rpartition("@")[0]:
-            msg = "a URL with a password would be shown with the run: save an ISPyB block instead"
-            raise InvalidRequest(msg)
+        refuse_secret(name)
         return cls(url=SecretStr(name))
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from blocks.connections import IspybDatabase
+from blocks.connections import PLAIN_NAME, IspybDatabase
 from blocks.record import Record
 from tasks.mx.closing import close_attempt_if_lost, open_attempts
 
@@ -20,9 +20,9 @@ class Closed(Record):
     reason: str
 
 
-@flow(name="reconcile-jobs", flow_run_name="reconcile-jobs-{ispyb}")
+@flow(name="reconcile-jobs", flow_run_name="reconcile-jobs")
 async def reconcile_jobs(
-    ispyb: Annotated[str, Field(min_length=1)] = "ispyb",
+    ispyb: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "ispyb",
     stale_after_s: Annotated[float, Field(ge=0, le=86_400)] = 900.0,
     dry_run: bool = False,
 ) -> list[Closed]:

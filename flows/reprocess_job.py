@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from blocks.connections import IspybDatabase, Toolchain
+from blocks.connections import PLAIN_NAME, IspybDatabase, Toolchain
 from blocks.errors import DataError, ProgramError, TransientError
 from blocks.mx.dials import STEPS
 from blocks.mx.records import Finished, UnitCell
@@ -47,7 +47,7 @@ class Outcome(Record):
 )
 async def reprocess_job(
     job_id: Annotated[int, Field(ge=1)],
-    ispyb: Annotated[str, Field(min_length=1)] = "ispyb",
+    ispyb: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "ispyb",
     toolchain: Annotated[str, Field(min_length=1)] = "mx",
     integrations_on: Literal[
         "primary data collection", "own data collection"

@@ -90,6 +90,7 @@ PARAMETERS = {
 OWN_KEY = re.compile(r"dials\.(\w+)\.([\w.]+)")
 STEP_NAMES = tuple(step.name for step in STEPS)
 CC_HALF_LIMIT = "0.3"  # DIALS' own default for the limit that a CC half fit suggests
+MISIGMA = "misigma"
 MISIGMA_FOR_ISPYB = "2"  # AutoProcScalingStatistics.resIOverSigI2
 
 
@@ -119,13 +120,27 @@ def dials_job(job: ProcessingJob, recipe: Recipe, *, n_processes: int) -> DialsJ
     """
     fixed = (one.partition("=") for one in recipe.fixed)
     given = [*((key, value) for key, _, value in fixed), *job.parameter_values().items()]
-    parameters = [(step, name, value) for key, value in given for step, name in _places_of(key)]
+    parameters = [
+        (step, name, value) for key, value in given for step, name in _places_of(key, value)
+    ]
     return DialsJob(sweeps=job.sweeps, parameters=tuple(parameters), n_processes=n_processes)
 
 
-def _places_of(key: str) -> Sequence[tuple[str, str]]:
+def _require_no_file(key: str, value: str) -> None:
+    """Refuse what could make a program read or write elsewhere.
+
+    PHIL matches any part of a parameter's path, so names alone cannot be trusted.
+    """
+    names = key.split(".")
+    if {"output", "input"} & set(names) or ("/" in value and "group" not in names[-1]):
+        msg = f"parameter {key!r} names a file; inputs and outputs are not a user's to choose"
+        raise InvalidRequest(msg)
+
+
+def _places_of(key: str, value: str) -> Sequence[tuple[str, str]]:
     own = OWN_KEY.fullmatch(key)
     if own and own[1] in STEP_NAMES:
+        _require_no_file(key, value)
         return ((own[1], own[2]),)
     if key not in PARAMETERS:
         msg = (
@@ -147,7 +162,7 @@ def commands(step: str, job: DialsJob, *, d_min: float | None = None) -> tuple[C
     """
     match step:
         case "import":
-            return tuple(_import(sweep, n) for n, sweep in enumerate(job.sweeps, 1))
+            return tuple(_import(job, sweep, n) for n, sweep in enumerate(job.sweeps, 1))
         case "find_spots":
             return _find_spots(job)
         case "symmetry" if job.has("symmetry", "space_group"):
@@ -155,10 +170,7 @@ def commands(step: str, job: DialsJob, *, d_min: float | None = None) -> tuple[C
             files = ("integrated.expt", "integrated.refl", *_outputs("symmetrized"))
             return (_command("dials.reindex", *files, *job.of(step)),)
         case "resolution":
-            limits = () if job.has(step, "cc_half") else (f"cc_half={CC_HALF_LIMIT}",)
-            second = () if job.has(step, "misigma") else (f"misigma={MISIGMA_FOR_ISPYB}",)
-            ask = (*SCALED, *limits, *second, "output.json=resolution.json")
-            return (_command("dials.estimate_resolution", *ask, *job.of(step)),)
+            return _resolution(job)
         case "merge":
             return _merge(job, d_min)
         case _:
@@ -168,7 +180,7 @@ def commands(step: str, job: DialsJob, *, d_min: float | None = None) -> tuple[C
 SCALED = ("scaled.expt", "scaled.refl")
 
 
-def _import(sweep: Sweep, n: int) -> Command:
+def _import(job: DialsJob, sweep: Sweep, n: int) -> Command:
     """Return the import of one sweep, by the names of its images.
 
     With `template=` and `image_range=`, DIALS 3.12 takes the rotation angle of the template's
@@ -185,6 +197,7 @@ def _import(sweep: Sweep, n: int) -> Command:
     return _command(
         "dials.import",
         *where,
+        *job.of("import"),
         f"output.experiments=imported_{n}.expt",
         f"output.log=dials.import_{n}.log",
         log_name=f"dials.import_{n}",
@@ -221,6 +234,23 @@ def _plain(step: str, job: DialsJob) -> Command:
 
 def _outputs(made: str) -> tuple[str, str]:
     return f"output.experiments={made}.expt", f"output.reflections={made}.refl"
+
+
+def _resolution(job: DialsJob) -> tuple[Command, ...]:
+    """Return two questions: where the data end by the user's criteria, and ISPyB's I/sigma of 2."""
+    asked = any(job.has("resolution", name) for name in ("cc_half", "isigma", "misigma"))
+    usual = () if asked else (f"cc_half={CC_HALF_LIMIT}",)
+    ours = ("output.json=resolution.json", "output.log=dials.estimate_resolution.log")
+    ispyb = f"dials.estimate_resolution-{MISIGMA}"
+    return (
+        _command("dials.estimate_resolution", *SCALED, *usual, *job.of("resolution"), *ours),
+        _command(
+            "dials.estimate_resolution",
+            *(*SCALED, f"misigma={MISIGMA_FOR_ISPYB}", f"output.log={ispyb}.log"),
+            f"output.html={ispyb}.html",
+            log_name=ispyb,
+        ),
+    )
 
 
 def _merge(job: DialsJob, d_min: float | None) -> tuple[Command, ...]:

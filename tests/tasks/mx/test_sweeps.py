@@ -6,8 +6,8 @@ import pytest
 from blocks.errors import FileNotYetVisible, InconsistentInput
 from blocks.mx.images import missing_images
 from blocks.mx.records import ProcessingJob, Sweep
-from tasks.mx.sweeps import check_images, check_sweeps
-from tests.fakes.builders import a_collection, a_job, a_sweep
+from tasks.mx.sweeps import check_images, check_sweeps, left_out
+from tests.fakes.builders import a_collection, a_job, a_solution, a_sweep, an_integration
 
 OTHERS = a_collection(id=7, file_template="insulin_####.cbf", proposal="mx99")
 
@@ -132,3 +132,31 @@ def test_images_as_a_parameter_would_escape_every_check_and_are_refused(key: str
 
     with pytest.raises(InconsistentInput, match="give them as a sweep"):
         check_sweeps(job)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("d_min", "1.8; xia2.settings.input.image=/dls/other/x_0001.cbf:1:5"),
+        ("d_min", "1.8;input { image = /dls/other/x_0001.cbf }"),
+        ("image=/dls/other/x_0001.cbf", ""),
+        ("mage ", "/dls/other/x_0001.cbf"),
+        ("input.imag", "/dls/other/x_0001.cbf"),
+        ("xinfo", "/dls/other/automatic.xinfo"),
+    ],
+)
+def test_no_spelling_of_a_parameter_names_images_past_the_checks(key: str, value: str) -> None:
+    with pytest.raises(InconsistentInput, match=r"names images|hides another assignment"):
+        check_sweeps(a_job(parameters=((key, value),)))
+
+
+@pytest.mark.parametrize("value", ["P 43 21 2", "a;b", "$(reboot)", "C 1 2/c 1", "`ls`"])
+def test_a_value_that_only_looks_odd_is_left_to_the_program(value: str) -> None:
+    check_sweeps(a_job(parameters=(("crystal", value),)))
+
+
+def test_a_sweep_that_the_program_dropped_is_said() -> None:
+    job = a_job(a_sweep(1, 400), a_sweep(801, 1200, id=2))
+    said = left_out(job, a_solution(an_integration(1, 400)))
+
+    assert [m.message for m in said] == [f"{job.sweeps[1]} was left out by the program"]
