@@ -52,7 +52,7 @@ def read_solution(directory: Path) -> Solution:
     try:
         statistics = merging_statistics(directory)
         integrations = read_integrations(directory / "scaled.expt")
-        overall = _shell("overall", statistics, None, resolution_limit(directory, "misigma"))
+        overall = _shell("overall", statistics, None, resolution_at_misigma(directory))
         return Solution(
             space_group=space_group(directory),
             cell=merged_cell(directory),
@@ -151,18 +151,28 @@ def merged_cell(directory: Path) -> UnitCell:
     return UnitCell(**dict(zip(UnitCell.model_fields, values, strict=True)))
 
 
-def resolution_limit(directory: Path, metric: str) -> float | None:
-    """Return the limit in Å that `dials.estimate_resolution` found, or None.
+def resolution_limit(directory: Path) -> float | None:
+    """Return the worst limit in Å that `dials.estimate_resolution` found, or None.
 
-    Args:
-        directory: Where it ran.
-        metric: `cc_half` or `misigma`.
+    Each of the user's criteria gives one; the data are good to the first that ends them.
     """
-    label = {"cc_half": "cc_half", "misigma": "Mn(I/sig)"}[metric]
-    path = directory / "dials.estimate_resolution.log"
+    return max(_limits(directory / "dials.estimate_resolution.log").values(), default=None)
+
+
+def resolution_at_misigma(directory: Path) -> float | None:
+    """Return the limit in Å at the I/sigma that ISPyB asks for, or None.
+
+    xia2 runs are asked for it alone, so there it is in the program's usual log.
+    """
+    own = directory / "dials.estimate_resolution-misigma.log"
+    usual = directory / "dials.estimate_resolution.log"
+    return _limits(own if own.exists() else usual).get("Mn(I/sig)")
+
+
+def _limits(path: Path) -> dict[str, float]:
     log = path.read_text(errors="replace") if path.exists() else ""
-    found = re.findall(rf"^Resolution {re.escape(label)}:\s+([\d.]+)\s*$", log, re.MULTILINE)
-    return float(found[-1]) if found else None
+    found = re.findall(r"^Resolution (\S+):\s+([\d.]+)\s*$", log, re.MULTILINE)
+    return {metric: float(limit) for metric, limit in found}
 
 
 def indexed_share(directory: Path) -> list[tuple[int, int]]:

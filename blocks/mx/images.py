@@ -1,5 +1,6 @@
 """Image files of a sweep: names from templates, and templates back from names."""
 
+import os
 import re
 from pathlib import Path
 
@@ -34,14 +35,29 @@ def image_argument(sweep: Sweep) -> str:
     return f"{path}:{sweep.start_image}:{sweep.end_image}"
 
 
-def missing_images(sweep: Sweep) -> list[str]:
-    """Return the paths of a sweep's images that are not on this disk."""
+def image_paths(sweep: Sweep) -> list[str]:
+    """Return the paths of a sweep's images; one, where all are in one file."""
     if is_one_file(sweep.collection):
-        paths = [image_path(sweep.collection, sweep.start_image)]
-    else:
-        numbers = range(sweep.start_image, sweep.end_image + 1)
-        paths = [image_path(sweep.collection, number) for number in numbers]
-    return [path for path in paths if not Path(path).is_file()]
+        return [image_path(sweep.collection, sweep.start_image)]
+    numbers = range(sweep.start_image, sweep.end_image + 1)
+    return [image_path(sweep.collection, number) for number in numbers]
+
+
+def missing_images(sweep: Sweep) -> list[str]:
+    """Return the paths of a sweep's images that are not on this disk.
+
+    The directory is listed once: asking for each of thousands of images is slow on NFS.
+
+    Raises:
+        OSError: the directory may not be read.
+    """
+    try:
+        with os.scandir(sweep.collection.image_directory) as entries:
+            present = {entry.name for entry in entries if not entry.is_dir()}
+    except (FileNotFoundError, NotADirectoryError):
+        present = set[str]()
+    paths = image_paths(sweep)
+    return [path for path in paths if Path(path).name not in present]
 
 
 def names_image_of(template: str, file_name: str) -> bool:

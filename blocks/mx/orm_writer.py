@@ -53,12 +53,11 @@ RowT = TypeVar("RowT", bound=Base)
 
 
 class OrmWriter:
-    """The writer of a database that is ours: SQLite, or any with full rights."""
+    """The writer of a database with full rights: SQLite, or any that is ours."""
 
-    owns_database = True
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, owns_database: bool) -> None:
         self._engine = engine
+        self.owns_database = owns_database
 
     def create_job(self, request: JobRequest, collection_id: int) -> int:
         """Write missing data collections, job, parameters and sweeps in one transaction."""

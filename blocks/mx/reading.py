@@ -1,11 +1,12 @@
 """ISPyB's rows as records: the queries and conversions that the store reads with."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, Select, inspect, select
+from sqlalchemy import Engine, Select, func, inspect, select
 from sqlalchemy.orm import Session
 
 from blocks.errors import InconsistentInput
@@ -35,7 +36,7 @@ from blocks.mx.tables import (
     ScalingStatisticsRow,
     SessionRow,
 )
-from blocks.mx.writer import STATES, aware_time
+from blocks.mx.writer import STATES, aware_time, local_time
 
 RecordT = TypeVar("RecordT")
 CELL_NAMES = ("a", "b", "c", "alpha", "beta", "gamma")
@@ -44,6 +45,13 @@ CELL_NAMES = ("a", "b", "c", "alpha", "beta", "gamma")
 def table_names(engine: Engine) -> set[str]:
     """Return the names of the tables that a database has."""
     return set(inspect(engine).get_table_names())
+
+
+def database_time(session: Session) -> datetime:
+    """Return the time as the database's rows have it; SQLite's rows have this machine's."""
+    if session.get_bind().dialect.name == "sqlite":
+        return local_time()
+    return session.scalars(select(func.now())).one()
 
 
 def collections(
@@ -146,6 +154,7 @@ def attempt(row: ProgramRow) -> Attempt:
         command_line=row.command_line or "",
         message=row.message or "",
         environment=row.environment or "",
+        recorded_at=aware_time(row.recorded_at),
         started_at=aware_time(row.started_at),
         updated_at=aware_time(row.updated_at),
     )

@@ -45,13 +45,17 @@ class DataCollection(Record):
     """One continuous measurement: where its images are and which numbers they have."""
 
     id: RowId
-    image_directory: Annotated[str, Field(max_length=255)]
+    image_directory: Annotated[
+        str, Field(max_length=255, description="absolute directory of the images, inside a visit")
+    ]
     file_template: Annotated[
         str, Field(max_length=255, description="image file name; a run of # is the number")
     ]
     start_image: ImageNumber
-    n_images: Annotated[int, Field(ge=1, le=MAX_IMAGE_NUMBER)]
-    image_prefix: Annotated[str, Field(max_length=45)] = ""
+    n_images: Annotated[int, Field(ge=1, le=MAX_IMAGE_NUMBER, description="how many images")]
+    image_prefix: Annotated[
+        str, Field(max_length=45, description="name of the measurement, for its directories")
+    ] = ""
     number: Annotated[int, Field(ge=0, description="dataCollectionNumber")] = 1
     proposal: str = Field(default="", description="e.g. cm19644; empty when unknown")
 
@@ -99,8 +103,16 @@ class Sweep(Record):
 class Parameter(Record):
     """One key and value of a job; a key may repeat, then the last one counts."""
 
-    key: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(printable)]
-    value: Annotated[str, Field(max_length=1024), AfterValidator(printable)]
+    key: Annotated[
+        str,
+        Field(min_length=1, max_length=80, description="d_min, spacegroup, or a full PHIL path"),
+        AfterValidator(printable),
+    ]
+    value: Annotated[
+        str,
+        Field(max_length=1024, description="one argument, passed as it is"),
+        AfterValidator(printable),
+    ]
 
 
 class ProcessingJob(Record):
@@ -164,7 +176,7 @@ class JobRequest(Record):
         "ISPyB they must exist",
     )
     display_name: str = Field(default="", max_length=80, description="shown instead of the number")
-    comments: str = Field(default="", max_length=255)
+    comments: str = Field(default="", max_length=255, description="for whoever reads the job")
 
 
 class AttemptState(StrEnum):
@@ -185,6 +197,7 @@ class Attempt(Record):
     command_line: str
     message: str
     environment: str
+    recorded_at: datetime | None = None
     started_at: datetime | None
     updated_at: datetime | None
 

@@ -1,6 +1,7 @@
 """ISPyB as records: jobs out, attempts and results in. It looks before it writes."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session
@@ -37,6 +38,8 @@ from blocks.mx.tables import (
 )
 from blocks.mx.writer import MESSAGE_LENGTH, TEXT_LENGTH, Registration, Writer, column_text
 
+LARGEST_ID = 2**32 - 1
+RECENT = 200_000  # rows of AutoProcProgram: weeks at a large facility
 OURS = "guid=%"  # how the environment text of our attempts begins
 
 
@@ -49,17 +52,19 @@ def create_tables(url: str) -> list[str]:
     return sorted(set(Base.metadata.tables) - before)
 
 
-def open_store(url: str, *, processing_url: str | None = None) -> "IspybStore":
+def open_store(url: str, *, processing_url: str | None = None, ours: bool = False) -> "IspybStore":
     """Return the store of an ISPyB.
 
     Args:
         url: A SQLAlchemy URL; with `processing_url`, of the role that may read.
         processing_url: Of the role that may execute the stored procedures; without it, writing
             goes through the ORM.
+        ours: Whether data collections may be made; a SQLite file always is ours.
     """
     reader = engine_for(url)
     if processing_url is None:
-        return IspybStore(reader, OrmWriter(reader))
+        ours = ours or reader.dialect.name == "sqlite"
+        return IspybStore(reader, OrmWriter(reader, owns_database=ours))
     return IspybStore(reader, ProcedureWriter(engine_for(processing_url)))
 
 
@@ -141,6 +146,13 @@ class IspybStore:
                 parameters=tuple(f"{parameter.key}={parameter.value}" for parameter in given),
             )
 
+    def job_age(self, job_id: int) -> timedelta | None:
+        """Return how long ago a job was submitted, by the database's own clock; None if unsaid."""
+        with database_errors(), Session(self._reader) as session:
+            submitted = _job_row(session, job_id).submitted_at
+            now = reading.database_time(session)
+        return now - submitted if submitted else None
+
     def job_ids(self) -> list[int]:
         """Return the ids of all jobs, newest first; at most 1000."""
         with database_errors(), Session(self._reader) as session:
@@ -167,7 +179,13 @@ class IspybStore:
 
     def open_attempts(self) -> list[Attempt]:
         """Return the attempts that limsflow made and nobody has closed."""
-        return self._attempts(ProgramRow.status.is_(None), ProgramRow.environment.like(OURS))
+        with database_errors(), Session(self._reader) as session:
+            newest = session.scalars(select(func.max(ProgramRow.id))).one() or 0
+        return self._attempts(
+            ProgramRow.id > newest - RECENT,  # no index helps with the other two
+            ProgramRow.status.is_(None),
+            ProgramRow.environment.like(OURS),
+        )
 
     def register(self, registration: Registration) -> int:
         """Insert an attempt and its placeholder integration, once; return its id.
@@ -181,12 +199,17 @@ class IspybStore:
                 ProgramRow.job_id == registration.job_id, ProgramRow.environment.like(f"{guid}%")
             )
             program_id = same[0].id if same else self._writer.register(registration)
-            placed = self._ids(IntegrationRow, IntegrationRow.program_id == program_id)
-            if registration.collection_id is not None and not placed:
-                self._writer.put_integration(
-                    None, program_id=program_id, collection_id=registration.collection_id
-                )
+            self.place(program_id, registration.collection_id)
             return program_id
+
+    def place(self, program_id: int, collection_id: int | None) -> None:
+        """Insert an attempt's placeholder integration, if it has no integration yet."""
+        with database_errors():
+            placed = self._ids(IntegrationRow, IntegrationRow.program_id == program_id)
+            if collection_id is not None and not placed:
+                self._writer.put_integration(
+                    None, program_id=program_id, collection_id=collection_id
+                )
 
     def report_progress(
         self, program_id: int, message: str | None, *, command_line: str | None = None
@@ -363,7 +386,7 @@ def _require_latin1(request: JobRequest) -> None:
 
 
 def _job_row(session: Session, job_id: int) -> ProcessingJobRow:
-    row = session.get(ProcessingJobRow, job_id)
+    row = session.get(ProcessingJobRow, job_id) if job_id <= LARGEST_ID else None
     if row is None:
         msg = f"there is no processing job {job_id}"
         raise NoSuchRecord(msg)

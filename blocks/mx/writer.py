@@ -125,8 +125,12 @@ def local_time(moment: datetime | None = None) -> datetime:
 
 
 def aware_time(moment: datetime | None) -> datetime | None:
-    """Return a time of ISPyB as aware UTC."""
-    return moment.astimezone(UTC) if moment else None
+    """Return a time of ISPyB as aware UTC.
+
+    Of the hour that summer time repeats, the later one is meant: the earlier would make every
+    running attempt look silent for an hour.
+    """
+    return moment.replace(fold=1).astimezone(UTC) if moment else None
 
 
 def is_open(attempt: Attempt) -> bool:

@@ -114,7 +114,9 @@ def check(run: Run) -> None:
     if number is not None:
         raise run.failure(ProgramKilled, f"xia2 was killed by signal {number}")
     if run.exit_status != 0:
-        raise run.failure(ProgramFailed, reason(run))
+        error = run.failure(ProgramFailed, reason(run))
+        error.log_tail = f"{full_reason(run)}\n\n{error.log_tail}"
+        raise error
     problems = _output_problems(run.directory)
     if problems:
         raise run.failure(OutputInvalid, f"xia2 ended with status 0, but {problems[0]}")

@@ -1,7 +1,6 @@
 """Closing attempts: by a step that failed, by a hook, by the reconciler, by the next run."""
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,14 +10,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from blocks.connections import IspybDatabase
-from blocks.errors import AlreadyRunning, DataError
-from blocks.mx.recipe import load_recipe
+from blocks.errors import AlreadyRunning
 from blocks.mx.records import Attempt, AttemptState, Message, Severity
-from tasks.mx.keeping import keep_files
+from tasks.mx.keeping import keep_what_is_left
 from tasks.mx.liveness import RunState, reason_to_close, why_over
 from tasks.policies import step
 
 STALE_AFTER = timedelta(minutes=15)
+SECOND_LOOK_S = 60.0  # twice the time between two signs of life
 
 
 async def close_failed(
@@ -60,6 +59,12 @@ async def close_if_lost(
     """Close an attempt that nobody works on any more, and its flow run; return why, or ""."""
     state = await run_state(attempt.flow_run_id)
     reason = reason_to_close(attempt, state, now=datetime.now(UTC), stale_after=stale_after)
+    if reason and not state.is_over:
+        # After an outage of the database a living run has to get its sign through first.
+        await asyncio.sleep(min(SECOND_LOOK_S, stale_after.total_seconds()))
+        again = await asyncio.to_thread(lims.store().attempt, attempt.id)
+        if again.updated_at != attempt.updated_at or again.state is not AttemptState.RUNNING:
+            return ""
     if reason and not dry_run:
         await keep_what_is_left(lims, attempt)
         await close_failed(lims, attempt.id, reason, description=reason)
@@ -102,13 +107,3 @@ async def close_attempts_of_run(flow: Any, flow_run: Any, state: Any) -> None:  
         if mine and attempt.state is AttemptState.RUNNING:
             await keep_what_is_left(lims, attempt)
             await close_failed(lims, attempt.id, reason, description=reason)
-
-
-async def keep_what_is_left(lims: IspybDatabase, attempt: Attempt) -> None:
-    """Attach the files of an attempt that nobody works on; what cannot be read is left there."""
-    if attempt.job_id is None:
-        return
-    with contextlib.suppress(DataError, OSError):
-        job = await asyncio.to_thread(lims.store().job, attempt.job_id)
-        # A facility's own recipe may work elsewhere; its files then stay in the working directory.
-        await keep_files(lims, job, attempt, load_recipe(job.recipe))

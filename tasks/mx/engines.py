@@ -3,21 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-
-from prefect.artifacts import acreate_markdown_artifact
+from typing import Any
 
 from blocks.connections import IspybDatabase, Toolchain
 from blocks.errors import InconsistentInput, ProgramError, ProgramTimedOut, TransientError
 from blocks.faults import Repair, run_with_remedies
 from blocks.mx import dials, dials_results, xia2, xia2_results
-from blocks.mx.images import image_path, is_one_file
+from blocks.mx.images import image_paths
 from blocks.mx.records import AttemptState, Finished, Message, Picture, Severity
 from blocks.program import Run, capture, in_words, run_program
 from tasks.mx import files, looks
 from tasks.mx.keeping import directories_of
 from tasks.mx.life import Life
+from tasks.mx.publish import show
 from tasks.mx.report import step_report
 from tasks.mx.resumption import chain_key, images_key, record_step, take_over
 from tasks.mx.steps import Plan
@@ -38,15 +39,17 @@ async def run_xia2(lims: IspybDatabase, programs: Toolchain, plan: Plan, life: L
     """
     job = xia2.command(plan.job, plan.recipe, n_processes=plan.n_processes)
     repairs = list[str]()
+    started = time.monotonic()
 
     async def one_try(call: xia2.Xia2Job, number: int) -> Run:
+        left_s = plan.time_limit_s - (time.monotonic() - started)
         directory = fresh_directory(plan.working, number)
         progress = xia2.Progress(len(plan.job.sweeps), life.tell)
         return await xia2.run(
             programs.program("xia2"),
             call,
             directory=directory,
-            timeout_s=plan.time_limit_s,
+            timeout_s=max(1.0, left_s) if number > 1 else plan.time_limit_s,
             progress=progress,
         )
 
@@ -60,7 +63,7 @@ async def run_xia2(lims: IspybDatabase, programs: Toolchain, plan: Plan, life: L
     life.tell(0.97, "reading xia2's results")
     extra_s, warnings = await _after_xia2(programs, run.directory)
     solution = xia2_results.read_solution(run.directory)
-    limit = dials_results.resolution_limit(run.directory, "misigma")
+    limit = dials_results.resolution_at_misigma(run.directory)
     overall = solution.overall.model_copy(update={"d_min_i_over_sigma_2": limit})
     return Finished(
         solution=solution.model_copy(
@@ -112,6 +115,17 @@ class DialsRun:
         self.spent_s = 0.0
         self.pictures = list[Picture]()
         self.repairs = list[str]()
+        self._showing: asyncio.Task[None] | None = None
+
+    def begin_showing(self, show: Coroutine[Any, Any, None]) -> None:
+        """Draw and publish a step's picture beside the next step's program."""
+        self._showing = asyncio.create_task(show)
+
+    async def finish_showing(self) -> None:
+        """Wait until the last picture is published."""
+        showing, self._showing = self._showing, None
+        if showing is not None:
+            await showing
 
     def next_key(self, step: str) -> str:
         """Advance the chain of keys by a step; the number of processes does not count."""
@@ -122,20 +136,11 @@ class DialsRun:
 
     def d_min(self) -> float | None:
         """Return the resolution limit in Å that DIALS suggests, once it has."""
-        return dials_results.resolution_limit(self.directory, "cc_half")
+        return dials_results.resolution_limit(self.directory)
 
 
 def _images(plan: Plan) -> list[str]:
-    paths = dict.fromkeys(
-        image_path(sweep.collection, number)
-        for sweep in plan.job.sweeps
-        for number in (
-            [sweep.start_image]
-            if is_one_file(sweep.collection)
-            else range(sweep.start_image, sweep.end_image + 1)
-        )
-    )
-    return list(paths)
+    return list(dict.fromkeys(path for sweep in plan.job.sweeps for path in image_paths(sweep)))
 
 
 @program_step(name="prepare DIALS")
@@ -172,36 +177,43 @@ def _earlier_directories(lims: IspybDatabase, plan: Plan) -> tuple[Path, ...]:
 @program_step(name="DIALS step")
 async def run_dials_step(
     lims: IspybDatabase, programs: Toolchain, run: DialsRun, step: dials.DialsStep, life: Life
-) -> str:
-    """Run one step, or take it over; show what a person looks at. Returns one sentence.
+) -> None:
+    """Run one step, or take it over; its picture is drawn while the next one runs.
 
     Raises:
         ProgramError: a program of the step failed; finished steps stay for the next attempt.
     """
     life.tell(dials.progress_before(step.name), step.title)
     key = run.next_key(step.name)
-    source = await asyncio.to_thread(
-        take_over,
-        step.name,
-        key=key,
-        version=run.version,
-        earlier=run.earlier,
-        directory=run.directory,
-    )
-    if source is None:
-        await _run_step(lims, programs, run, step, key, life)
+    try:
+        source = await asyncio.to_thread(
+            take_over,
+            step.name,
+            key=key,
+            version=run.version,
+            earlier=run.earlier,
+            directory=run.directory,
+        )
+        if source is None:
+            await _run_step(lims, programs, run, step, key, life)
+    finally:
+        await run.finish_showing()
+    run.begin_showing(_show(run, step, source))
+
+
+async def _show(run: DialsRun, step: dials.DialsStep, source: Path | None) -> None:
+    """Publish what a person looks at after a step."""
     text, picture = await asyncio.to_thread(looks.look_at, step.name, run.directory)
     if source is not None:
         text = f"{text} Taken over from {source.parent.name}, where it finished."
     if picture:
         run.pictures.append(picture)
     logger.info("%s: %s", step.title, text)
-    await acreate_markdown_artifact(
+    await show(
         step_report(step.title, text, picture),
         key=f"job-{run.plan.job.id}-{step.name.replace('_', '-')}",
         description=f"{step.title}, job {run.plan.job.id}: {text}",
     )
-    return text
 
 
 async def _run_step(
@@ -272,6 +284,7 @@ async def read_dials(run: DialsRun) -> Finished:
     Raises:
         OutputInvalid: the files do not describe a solution.
     """
+    await run.finish_showing()
     solution = await asyncio.to_thread(dials_results.read_solution, run.directory)
     statistics = dials_results.merging_statistics(run.directory)["merging_stats"]
     await asyncio.to_thread(files.collect_dials_files, run.directory, statistics)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def attachments(results: Path) -> list[Attachment]:
         *(Attachment(path=results / name, type=LOG, rank=1) for name in MAIN_PAGES),
         *(Attachment(path=results / name, type=LOG, rank=2) for name in OTHER_LOGS),
         *map(_data_file, _files(results / "DataFiles")),
-        *map(_log_file, _files(results / "LogFiles")),
+        *map(_log_file, _files(results / "LogFiles") or _step_files(results)),
     ]
     present = [one for one in found if one.path.is_file()]
     return sorted(_with_one_main_log(present), key=lambda one: one.rank)
@@ -55,9 +55,16 @@ def _log_file(path: Path) -> Attachment:
     return Attachment(path=path, type=GRAPH if path.suffix == ".json" else LOG, rank=2)
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    if directory.is_dir():
-        yield from sorted(path for path in directory.iterdir() if path.is_file())
+def _files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.is_file())
+
+
+def _step_files(results: Path) -> list[Path]:
+    """Return what the DIALS steps wrote themselves, of a run that ended before the last."""
+    names = [*results.glob("dials.*.log"), *results.glob("dials.*.html")]
+    return sorted(path for path in names if path.name not in MAIN_PAGES)
 
 
 def keep_results(working: Path, results: Path, *, leave_out: Sequence[str] = ()) -> None:
@@ -86,6 +93,8 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file, replacing what is there, and a link as a link."""
+    if not (source.is_symlink() or source.is_file()):
+        return  # a pipe or a socket is no result
     target.unlink(missing_ok=True)
     shutil.copy2(source, target, follow_symlinks=False)
 

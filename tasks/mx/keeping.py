@@ -1,10 +1,12 @@
 """Keeping what an engine left, and showing it in the LIMS: after success and after failure."""
 
 import asyncio
+import contextlib
+import re
 from pathlib import Path
 
 from blocks.connections import IspybDatabase
-from blocks.mx.recipe import Recipe
+from blocks.errors import DataError
 from blocks.mx.records import Attempt, Directories, ProcessingJob
 from tasks.mx import files
 from tasks.mx.directories import attempt_directories, link_name
@@ -25,7 +27,7 @@ async def keep_files(
     lims: IspybDatabase,
     job: ProcessingJob,
     attempt: Attempt,
-    recipe: Recipe,
+    engine_directory: str,
     working: Path | None = None,
 ) -> None:
     """Copy what an engine left to the results directory, attach it, and link it.
@@ -34,16 +36,29 @@ async def keep_files(
         lims: Where to attach.
         job: Whose data collection says where the visit is.
         attempt: Whose guid names the directories.
-        recipe: Whose engine worked in its directory.
-        working: Where the last try worked, if not in the recipe's directory.
+        engine_directory: The name of the directory that the engine worked in.
+        working: Where the last try worked, if not there.
     """
     places = directories_of(lims, job, attempt)
-    working, results = working or places.working / recipe.directory, places.results
-    leave_out = files.INTERMEDIATE if recipe.engine == "dials" else ()
-    kept = results / recipe.directory
+    working, results = working or places.working / engine_directory, places.results
+    leave_out = files.INTERMEDIATE if engine_directory == "dials" else ()
+    kept = results / engine_directory
     await asyncio.to_thread(files.keep_results, working, kept, leave_out=leave_out)
     attached = await asyncio.to_thread(files.attachments, kept)
     await asyncio.to_thread(lims.store().add_attachments, attempt.id, attached)
     if attached:
-        name = link_name(job, recipe.directory)
+        name = link_name(job, engine_directory)
         await asyncio.to_thread(files.link_results, kept, name)
+
+
+async def keep_what_is_left(lims: IspybDatabase, attempt: Attempt) -> None:
+    """Keep the files of an attempt that nobody works on; the newest try is what was going on."""
+    if attempt.job_id is None or not attempt.guid:
+        return
+    with contextlib.suppress(DataError, OSError):  # then they stay where they are
+        job = await asyncio.to_thread(lims.store().job, attempt.job_id)
+        tries = [p for p in directories_of(lims, job, attempt).working.iterdir() if p.is_dir()]
+        if tries:
+            newest = max(tries, key=lambda path: path.stat().st_mtime)
+            name = re.sub(r"-try\d+$", "", newest.name)
+            await keep_files(lims, job, attempt, name, newest)

@@ -51,8 +51,10 @@ async def signs_of_life(
         yield life
     finally:
         teller.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await teller
+        await asyncio.wait([teller])
+        if not teller.cancelled() and teller.exception():
+            # A bug of the signs must not fail the work that they were about.
+            logger.error("no more signs of life: %r", teller.exception())
 
 
 async def _tell(
@@ -78,5 +80,5 @@ async def _tell(
 def _tolerant(whom: str) -> Generator[None, None, None]:
     try:
         yield
-    except LimsflowError as error:
+    except (LimsflowError, OSError) as error:
         logger.warning("no sign of life to %s: %s", whom, error)

@@ -46,10 +46,8 @@ def reason_to_close(
     if run.is_over:
         return why_over(run)
     # CANCELLING is not over: the run has 30 s to end by itself, and its hook closes the attempt.
-    seen = attempt.updated_at or attempt.started_at
+    seen = attempt.updated_at or attempt.started_at or attempt.recorded_at
     if seen is None or now - seen >= stale_after:
-        silence = f"{(now - seen).total_seconds() / 60:.0f} min" if seen else "its registration"
-        return (
-            f"lost: no sign of life since {silence}" if not seen else f"lost: silent for {silence}"
-        )
+        silent = f"silent for {(now - seen).total_seconds() / 60:.0f} min" if seen else "never seen"
+        return f"lost: {silent}"
     return ""

@@ -88,10 +88,11 @@ def _scaled(directory: Path) -> Look:
 
 
 def _resolution(directory: Path) -> Look:
+    known = (found.resolution_limit(directory), found.resolution_at_misigma(directory))
     limits = [
         f"{name} {limit:.2f} {ANGSTROM}"
-        for name, metric in (("CC½ fit:", "cc_half"), ("I/σ(I) = 2:", "misigma"))
-        if (limit := found.resolution_limit(directory, metric)) is not None
+        for name, limit in zip(("cut at", "I/σ(I) = 2:"), known, strict=True)
+        if limit is not None
     ]
     return f"Resolution limits: {', '.join(limits) or 'none suggested'}.", None
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
+from uuid import UUID
 
 import httpx
 from prefect.artifacts import (
@@ -19,21 +21,26 @@ from tasks.mx.life import Life, signs_of_life
 from tasks.mx.report import failure_report, report
 from tasks.mx.steps import Plan
 
+logger = logging.getLogger(__name__)
+
 
 @contextlib.asynccontextmanager
 async def living(lims: IspybDatabase, attempt: Attempt) -> AsyncGenerator[Life, None]:
     """Show an attempt's progress in Prefect and ISPyB while the block runs."""
     store = lims.store()
-    bar = await acreate_progress_artifact(
-        0.0, key=f"job-{attempt.job_id}-progress", description="starting"
-    )
+    bar: UUID | None = None
 
     async def to_lims(message: str) -> None:
         await asyncio.to_thread(store.report_progress, attempt.id, message)
 
     async def to_prefect(fraction: float, doing: str) -> None:
+        nonlocal bar
         try:
-            await aupdate_progress_artifact(bar, progress=100 * fraction, description=doing)
+            if bar is None:
+                key = f"job-{attempt.job_id}-progress"
+                bar = await acreate_progress_artifact(100 * fraction, key=key, description=doing)
+            else:
+                await aupdate_progress_artifact(bar, progress=100 * fraction, description=doing)
         except (httpx.HTTPError, PrefectException) as error:
             msg = f"Prefect does not take the progress: {error}"
             raise ServiceUnavailable(msg) from error
@@ -45,10 +52,18 @@ async def living(lims: IspybDatabase, attempt: Attempt) -> AsyncGenerator[Life, 
                 await to_prefect(1.0, "done")
 
 
+async def show(markdown: str, *, key: str, description: str) -> None:
+    """Publish Markdown on the run's page; a Prefect that is away costs the page, not the run."""
+    try:
+        await acreate_markdown_artifact(markdown, key=key, description=description)
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("Prefect does not take the artifact %s: %s", key, error)
+
+
 async def publish_report(plan: Plan, finished: Finished) -> None:
     """Publish the report of a finished job."""
     solution = finished.solution
-    await acreate_markdown_artifact(
+    await show(
         report(
             plan.job, plan.attempt, finished, argv=plan.argv(), results=plan.results, note=plan.note
         ),
@@ -60,7 +75,7 @@ async def publish_report(plan: Plan, finished: Finished) -> None:
 async def publish_failure(job_id: int, attempt: Attempt, failure: LimsflowError) -> None:
     """Publish the reason of a failure and its evidence."""
     evidence = failure.evidence if isinstance(failure, ProgramError) else str(failure)
-    await acreate_markdown_artifact(
+    await show(
         failure_report(job_id, attempt, str(failure), evidence),
         key=f"job-{job_id}-report",
         description=f"Job {job_id} failed: {failure}",

@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 import time
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from prefect.logging import get_run_logger
 
 from blocks.connections import IspybDatabase, Toolchain
 from blocks.errors import (
+    AlreadyRunning,
     DataError,
     InconsistentInput,
     LimsflowError,
@@ -36,6 +38,7 @@ from tasks.mx.keeping import directories_of, keep_files
 from tasks.policies import step
 
 POLL_S = 1.0
+SETTLED = timedelta(seconds=5)  # SynchWeb writes a job's rows within a second or two
 
 
 class Plan(Record):
@@ -84,12 +87,13 @@ async def register_attempt(
         NoSuchRecord: there is no such job.
     """
     store = lims.store()
+    header = await asyncio.to_thread(store.job_header, job_id)
     for attempt in await asyncio.to_thread(store.attempts, job_id):
         if attempt.state is AttemptState.RUNNING and attempt.flow_run_id == run_id:
+            await asyncio.to_thread(store.place, attempt.id, header.collection_id)
             return attempt
         if attempt.state is AttemptState.RUNNING and attempt.guid:
             await require_dead(lims, attempt)
-    header = await asyncio.to_thread(store.job_header, job_id)
     try:
         recipe = load_recipe(header.recipe, programs.recipes)
     except DataError:
@@ -105,14 +109,29 @@ async def register_attempt(
         collection_id=header.collection_id,
     )
     program_id = await asyncio.to_thread(store.register, registration)
+    await _yield_to_older(lims, job_id, program_id)
     return await asyncio.to_thread(store.attempt, program_id)
+
+
+async def _yield_to_older(lims: IspybDatabase, job_id: int, program_id: int) -> None:
+    """Of two runs that registered at the same moment, let the one with the older row go on.
+
+    Raises:
+        AlreadyRunning: this run is the other one; its own attempt is closed.
+    """
+    for attempt in await asyncio.to_thread(lims.store().attempts, job_id):
+        if attempt.id < program_id and attempt.state is AttemptState.RUNNING and attempt.guid:
+            msg = f"AutoProcProgram {attempt.id} of this job was registered at the same moment"
+            await close_failed(lims, program_id, msg, description=msg)
+            raise AlreadyRunning(msg)
 
 
 @step(name="read job")
 async def read_job(lims: IspybDatabase, job_id: int, wait_s: float) -> ProcessingJob:
     """Return the job; SynchWeb may send its message before the sweeps are written.
 
-    Waits until sweeps are there and two looks in a row show the same rows, at most `wait_s`.
+    Waits until sweeps are there, and either the job is `SETTLED` or two looks in a row show the
+    same rows; at most `wait_s`.
 
     Raises:
         InconsistentInput: there are no sweeps after the wait, or a row cannot be used.
@@ -121,8 +140,15 @@ async def read_job(lims: IspybDatabase, job_id: int, wait_s: float) -> Processin
     deadline = time.monotonic() + wait_s
     before = None
     while True:
+        header = await asyncio.to_thread(store.job_header, job_id)
+        early = header.collection_id is None and time.monotonic() < deadline
+        if early:  # neither sweeps nor a primary collection yet
+            await asyncio.sleep(POLL_S)
+            continue
         job = await asyncio.to_thread(store.job, job_id)
-        if (job.sweeps and job == before) or wait_s == 0:
+        age = await asyncio.to_thread(store.job_age, job_id)
+        settled = job == before or (age is not None and age >= SETTLED)
+        if (job.sweeps and settled) or wait_s == 0:
             return job
         if time.monotonic() >= deadline:
             if job.sweeps:
@@ -143,6 +169,7 @@ async def plan_run(
         DataError: what is wrong, with the sweep's name.
     """
     recipe = load_recipe(job.recipe, programs.recipes)
+    await asyncio.to_thread(lims.store().place, attempt.id, job.collection.id)
     sweeps.check_sweeps(job)
     await _wait_for_images(job, wait_s)
     directories = directories_of(lims, job, attempt)
@@ -197,8 +224,11 @@ async def store_results(
         InconsistentInput: somebody closed the attempt as failed meanwhile.
     """
     store, program_id = lims.store(), plan.attempt.id
-    await keep_files(lims, plan.job, plan.attempt, plan.recipe, finished.directory)
-    await asyncio.to_thread(store.add_messages, program_id, plan.notes())
+    if (await asyncio.to_thread(store.attempt, program_id)).state is AttemptState.FAILED:
+        raise InconsistentInput(_closed_meanwhile(program_id))
+    await keep_files(lims, plan.job, plan.attempt, plan.recipe.directory, finished.directory)
+    said = [*plan.notes(), *sweeps.left_out(plan.job, finished.solution)]
+    await asyncio.to_thread(store.add_messages, program_id, said)
     await asyncio.to_thread(
         store.add_solution,
         program_id,
@@ -210,9 +240,12 @@ async def store_results(
         store.close, program_id, AttemptState.SUCCEEDED, "processing successful"
     )
     if state is not AttemptState.SUCCEEDED:
-        msg = f"AutoProcProgram {program_id} was closed as failed while its run went on"
-        raise InconsistentInput(msg)
+        raise InconsistentInput(_closed_meanwhile(program_id))
     return state
+
+
+def _closed_meanwhile(program_id: int) -> str:
+    return f"AutoProcProgram {program_id} was closed as failed while its run went on"
 
 
 @step(name="store failure")
@@ -223,6 +256,9 @@ async def store_failure(
     if plan is not None:
         tried = failure.directory if isinstance(failure, ProgramError) else None
         working = tried if tried and tried.is_relative_to(plan.directories.working) else None
-        await keep_files(lims, plan.job, attempt, plan.recipe, working)
+        try:
+            await keep_files(lims, plan.job, attempt, plan.recipe.directory, working)
+        except (OSError, DataError) as error:  # the reason matters more than the files
+            get_run_logger().warning("the files of this attempt are not kept: %s", error)
     description = failure.evidence if isinstance(failure, ProgramError) else str(failure)
     await close_failed(lims, attempt.id, str(failure), description=description)

@@ -93,7 +93,7 @@ def facility_ispyb(server: MariaDb, name: str, **options: Any) -> Ispyb:
     """Return a facility's ISPyB: `store` works under the two restricted roles."""
     urls = server.create_ispyb(name, **options)
     store = open_store(urls.reader, processing_url=urls.processing)
-    return Ispyb(store, open_store(urls.admin), create_engine(urls.admin))
+    return Ispyb(store, open_store(urls.admin, ours=True), create_engine(urls.admin))
 
 
 # How each kind of ISPyB is made: the directory for its files, and a server asked for when needed.

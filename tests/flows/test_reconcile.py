@@ -147,10 +147,31 @@ def test_the_form_creates_a_job_and_refuses_a_bad_one_before_writing(
     from flows.create_job import create_job  # noqa: PLC0415
 
     beamtime = a_beamtime()
-    job_id = asyncio.run(create_job(a_request(), ispyb=beamtime.names["ispyb"]))
+    job_id = asyncio.run(create_job(a_request(), **beamtime.names))
     bad = a_request(a_collection(id=5), recipe="autoPROC")
     with pytest.raises(InvalidRequest):
-        asyncio.run(create_job(bad, ispyb=beamtime.names["ispyb"]))
+        asyncio.run(create_job(bad, **beamtime.names))
 
     assert beamtime.store.job_ids() == [job_id]
     assert beamtime.store.data_collections([5]) == []
+
+
+def test_of_two_runs_at_the_same_moment_the_older_attempt_goes_on(a_beamtime: ABeamtime) -> None:
+    from tasks.mx.steps import _yield_to_older  # noqa: PLC0415
+
+    beamtime = a_beamtime()
+    job_id = beamtime.job()
+    older = an_open_attempt(beamtime, job_id, a_run("RUNNING"))
+    younger = an_open_attempt(beamtime, job_id, a_run("RUNNING"))
+    with pytest.raises(AlreadyRunning, match="at the same moment"):
+        asyncio.run(_lims(beamtime, _yield_to_older, job_id, younger))
+    asyncio.run(_lims(beamtime, _yield_to_older, job_id, older))
+
+    states = [attempt.state for attempt in beamtime.store.attempts(job_id)]
+    assert states == [AttemptState.RUNNING, AttemptState.FAILED]
+
+
+async def _lims(beamtime: Beamtime, call: Callable[..., object], *arguments: object) -> object:
+    from blocks.connections import IspybDatabase  # noqa: PLC0415
+
+    return await call(await IspybDatabase.named(beamtime.names["ispyb"]), *arguments)  # type: ignore[misc]

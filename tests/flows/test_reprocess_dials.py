@@ -88,6 +88,16 @@ def test_a_failed_step_is_resumed_where_it_failed(dials: Beamtime) -> None:
     assert starts_of(dials, "dials.scale") == 2
 
 
+def test_a_failed_step_shows_the_logs_that_there_are(dials: Beamtime) -> None:
+    break_once(dials, "dials.scale")
+    with pytest.raises(ProgramFailed):
+        dials.run(the_job(dials))
+
+    shown = [one.path.name for one in dials.store.attachments(1)]
+    assert {"dials.index.log", "dials.integrate.log"} <= set(shown)
+    assert all(one.path.is_file() for one in dials.store.attachments(1))
+
+
 def starts_of(beamtime: Beamtime, program: str) -> int:
     """Return how often a program wrote its output file, over all attempts; copies do not count."""
     places = {path.parent: path for path in beamtime.visit.glob("tmp/zocalo/**/*.stdout")

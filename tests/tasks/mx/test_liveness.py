@@ -79,10 +79,18 @@ def test_before_its_first_sign_the_start_of_an_attempt_counts(
     assert (reason(attempt, "RUNNING") == "") is is_open
 
 
-def test_an_attempt_that_never_gave_a_sign_is_closed() -> None:
+def test_an_attempt_without_any_time_is_closed() -> None:
     attempt = an_attempt(started_at=None, updated_at=None)
 
-    assert reason(attempt, "UNKNOWN") == "lost: no sign of life since its registration"
+    assert reason(attempt, "UNKNOWN") == "lost: never seen"
+
+
+@pytest.mark.parametrize(("minutes", "is_open"), [(1, True), (16, False)])
+def test_an_attempt_that_was_just_registered_is_alive(minutes: float, *, is_open: bool) -> None:
+    registered = NOON - timedelta(minutes=minutes)
+    attempt = an_attempt(recorded_at=registered, started_at=None, updated_at=None)
+
+    assert (reason(attempt, "RUNNING") == "") is is_open
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=2), timedelta(hours=1)])
