@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from blocks.errors import LimsflowError, ProgramError
 from deployments.embedded import default_home
@@ -17,27 +17,52 @@ ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status. A known failure is one line on standard error."""
-    options = _parser().parse_args(arguments)
-    module, _, function = options.run.partition(":")
+    status = 0
     try:
-        # Each command is a module of its own, loaded when it is asked for: Prefect takes seconds.
-        return getattr(import_module(module), function)(options)
-    except LimsflowError as error:
-        if options.json:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        said = error.evidence if isinstance(error, ProgramError) else str(error)
-        print(f"limsflow: {said}", file=sys.stderr)
-        return 1
+        options = _parser().parse_args(arguments)
+        status, failure = _run(options)
+        if failure and options.json:
+            print(json.dumps({"error": str(failure), "kind": type(failure).__name__}))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("limsflow: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # `| head`: whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return status
+
+
+def _run(options: argparse.Namespace) -> tuple[int, LimsflowError | None]:
+    """Return the status and, of a known failure, the failure."""
+    module, _, function = options.run.partition(":")
+    try:
+        # Each command is a module of its own, loaded when it is asked for: Prefect takes seconds.
+        return getattr(import_module(module), function)(options), None
+    except LimsflowError as error:
+        said = error.evidence if isinstance(error, ProgramError) else str(error)
+        print(f"limsflow: {said}", file=sys.stderr)
+        return 1, error
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help may be cut off by a closed pipe."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()
+        super().exit(status, message)
+
+
+def _count(text: str) -> int:
+    """Return a number of processes or runs: at least 1."""
+    number = int(text)
+    if number < 1:
+        msg = f"{number} is less than 1"
+        raise argparse.ArgumentTypeError(msg)
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="limsflow",
         description="Do the jobs that a laboratory's LIMS asks for, and write the answers back.",
     )
@@ -60,8 +85,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_deploy_options(deploy: argparse.ArgumentParser) -> None:
-    deploy.add_argument("--ispyb", required=True, help="SQLAlchemy URL to read with")
-    deploy.add_argument("--ispyb-processing", help="URL of the role with the stored procedures")
+    deploy.add_argument(
+        "--ispyb",
+        default=os.environ.get("LIMSFLOW_ISPYB"),
+        help="SQLAlchemy URL to read with; better in $LIMSFLOW_ISPYB, where nobody else sees it",
+    )
+    deploy.add_argument(
+        "--ispyb-processing",
+        default=os.environ.get("LIMSFLOW_ISPYB_PROCESSING"),
+        help="URL of the role with the stored procedures; or $LIMSFLOW_ISPYB_PROCESSING",
+    )
+    deploy.add_argument("--limit", type=_count, default=4, help="runs at once in the work pool")
     deploy.add_argument("--visit-depth", type=int, default=6, help="path parts of a visit")
     deploy.add_argument("--toolchain-directory", help="where programs are, if not on the PATH")
     deploy.add_argument("--toolchain-note", default="", help="said with every result")
@@ -90,7 +124,7 @@ def _add_job(commands: Any) -> None:
         verb.add_argument("--ispyb", default="ispyb", help=ISPYB_HELP)
     for verb in (create, argv):
         verb.add_argument("--recipes", type=Path, help="directory of the facility's own recipes")
-    argv.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="for nproc")
+    argv.add_argument("--processes", type=_count, default=os.cpu_count() or 1, help="for nproc")
     run.add_argument("--toolchain", default="PATH", help="block of the programs; PATH is the PATH")
     run.add_argument("--no-resume", action="store_true", help="run finished DIALS steps again")
     run.add_argument("--wait-s", type=float, default=60.0, help="for rows and images to arrive")

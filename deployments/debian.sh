@@ -18,7 +18,7 @@ install() {
     fi
 }
 
-case "$1" in
+case "${1-}" in
 venv)
     if can_install; then
         echo "Python's venv is missing: installing Debian's package python3-venv ..."

@@ -140,7 +140,7 @@ async def _run_job(home: Home, job_id: int, say: Say) -> int:
     )
     if run.exit_status != 0:
         say(run.log_tail())
-    return run.exit_status or 0
+    return 1 if run.exit_status is None else run.exit_status
 
 
 def _progress_only(piece: str) -> str:

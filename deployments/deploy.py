@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from blocks.errors import InvalidRequest
 from blocks.program import Program, environment
 from deployments.embedded import ROOT
 from deployments.register import register_all
@@ -14,6 +15,9 @@ from deployments.register import register_all
 
 def deploy(options: argparse.Namespace) -> int:
     """Register blocks, work pool and deployments with the Prefect server of this environment."""
+    if not options.ispyb:
+        msg = "say which ISPyB: --ispyb URL, or LIMSFLOW_ISPYB in the environment"
+        raise InvalidRequest(msg)
     settings = {name: value for name, value in os.environ.items() if name.startswith("PREFECT")}
     prefect = Program(
         name="prefect",
@@ -30,6 +34,7 @@ def deploy(options: argparse.Namespace) -> int:
                 visit_depth=options.visit_depth,
                 toolchain_directory=options.toolchain_directory,
                 toolchain_note=options.toolchain_note,
+                limit=options.limit,
             )
         )
     print("registered: blocks ispyb and mx, work pool limsflow, every deployment of prefect.yaml")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from importlib.metadata import version
@@ -85,10 +86,11 @@ def _prefect_server() -> Finding:
     if not url:
         found = "PREFECT_API_URL is not set: 'limsflow serve' starts a server"
         return Finding(what="Prefect server", found=found, ok=False, needed=False)
+    shown = re.sub(r"//[^/]*@", "//", url)  # without user and password
     try:
-        answer = httpx.get(f"{url}/health", timeout=5)
-    except httpx.HTTPError as error:
-        return Finding(what="Prefect server", found=f"{url}: {error}", ok=False)
-    return Finding(
-        what="Prefect server", found=f"{url} answers {answer.status_code}", ok=answer.is_success
-    )
+        answer = httpx.get(f"{url}/health", timeout=5, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        found = f"{shown} does not answer: {type(error).__name__}"
+        return Finding(what="Prefect server", found=found, ok=False)
+    found = f"{shown} answers {answer.status_code}"
+    return Finding(what="Prefect server", found=found, ok=answer.is_success)

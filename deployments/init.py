@@ -3,12 +3,16 @@
 import argparse
 import json
 
+from blocks.errors import InvalidRequest
 from blocks.mx.store import create_tables
 
 
 def init(options: argparse.Namespace) -> int:
     """Create the tables that are missing; say which."""
     name: str = options.database
+    if not name.strip():
+        msg = "say which database: a SQLAlchemy URL, or a path for SQLite"
+        raise InvalidRequest(msg)
     url = name if "://" in name else f"sqlite:///{name}"
     made = create_tables(url)
     if options.json:

@@ -38,7 +38,13 @@ def read_request(path: Path) -> JobRequest:
         msg = f"cannot read {path}: {error}"
         raise InvalidRequest(msg) from error
     except ValidationError as error:
-        found = [f"{_place(e['loc'])}: {e['msg']}" for e in error.errors()]
+        places = [e["loc"] for e in error.errors()]
+        found = [
+            f"{_place(e['loc'])}: {e['msg']}"
+            for e in error.errors()
+            # "sweeps: too few" is only the echo of a sweep that is wrong
+            if not any(len(p) > len(e["loc"]) and p[: len(e["loc"])] == e["loc"] for p in places)
+        ]
         msg = f"{path} is not a job: {'; '.join(found)}"
         raise InvalidRequest(msg) from error
 
@@ -138,6 +144,9 @@ def store_of(name: str) -> IspybStore:
     """Return the store of a URL, or of a saved block."""
     if "://" in name:
         return open_store(name)
+    if Path(name).suffix or "/" in name:
+        msg = f"{name!r} is no block name; a SQLite file is given as sqlite:///{name}"
+        raise InvalidRequest(msg)
     from deployments.blocks_by_name import saved_store  # noqa: PLC0415 - loads Prefect
 
     return saved_store(name)

@@ -11,6 +11,7 @@ import sys
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "blocks,tasks,flows")
 
+from blocks.database import refuse_secret
 from deployments.job import as_text, job_facts, store_of
 from flows.reconcile_jobs import reconcile_jobs
 from flows.reprocess_job import reprocess_job
@@ -18,6 +19,7 @@ from flows.reprocess_job import reprocess_job
 
 def run(options: argparse.Namespace) -> int:
     """Run one job in this process; print progress, then what `job show` prints."""
+    refuse_url_with_secret(options.ispyb)
     _print_progress(to_stderr=options.json)
     outcome = asyncio.run(
         reprocess_job(
@@ -39,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 def reconcile(options: argparse.Namespace) -> int:
     """Close what nobody works on; print what was closed and why."""
+    refuse_url_with_secret(options.ispyb)
     closed = asyncio.run(
         reconcile_jobs(
             ispyb=options.ispyb, stale_after_s=options.stale_after_s, dry_run=options.dry_run
@@ -53,6 +56,16 @@ def reconcile(options: argparse.Namespace) -> int:
         if not closed:
             print("nothing to close")
     return 0
+
+
+def refuse_url_with_secret(name: str) -> None:
+    """Refuse it before Prefect sees it: a flow's parameters are kept and shown.
+
+    Raises:
+        InvalidRequest: the URL may hold a password.
+    """
+    if "://" in name:
+        refuse_secret(name)
 
 
 def _print_progress(*, to_stderr: bool) -> None:

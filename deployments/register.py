@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from prefect import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 from pydantic import SecretStr
 
@@ -34,13 +34,15 @@ async def register_blocks(
     await Toolchain(directory=toolchain_directory, note=toolchain_note).asave("mx", overwrite=True)
 
 
-async def register_pool() -> None:
-    """Make the work pool of processes, if it is missing."""
+async def register_pool(limit: int) -> None:
+    """Make the work pool of processes; at most `limit` runs at once, however many are asked for."""
     async with get_client() as client:
         try:
-            await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+            await client.create_work_pool(
+                WorkPoolCreate(name=POOL, type="process", concurrency_limit=limit)
+            )
         except ObjectAlreadyExists:
-            return
+            await client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=limit))
 
 
 async def register_deployments(prefect: Program, logs: Path) -> None:
@@ -65,6 +67,7 @@ async def register_all(
     visit_depth: int = 6,
     toolchain_directory: str | None = None,
     toolchain_note: str = "",
+    limit: int = 4,
 ) -> None:
     """Register blocks and pool, then the deployments that name them."""
     await asyncio.gather(
@@ -75,6 +78,6 @@ async def register_all(
             toolchain_directory=toolchain_directory,
             toolchain_note=toolchain_note,
         ),
-        register_pool(),
+        register_pool(limit),
     )
     await register_deployments(prefect, logs)

@@ -21,7 +21,7 @@ def record(home: Path) -> dict[str, list[dict[str, object]]]:
     working = max(home.glob("dls/**/tmp/zocalo/**/dials"), key=lambda path: path.stat().st_mtime)
     job = open_store(f"sqlite:///{home.resolve()}/ispyb.db").job(1)
     call = dials.dials_job(job, load_recipe("dials"), n_processes=1)
-    limit = dials_results.resolution_limit(working, "cc_half")
+    limit = dials_results.resolution_limit(working)
     version = f"{dials_results.version(working)}\n"
     calls = [_call("dials.version", [], version, {}, [])]
     for step in dials.STEPS:

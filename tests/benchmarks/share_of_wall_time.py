@@ -86,7 +86,7 @@ def bare(stack: Served, job_id: int) -> float:
     spent = 0.0
     with tempfile.TemporaryDirectory(prefix="limsflow-bare-") as name:
         for step in dials.STEPS:
-            limit = dials_results.resolution_limit(Path(name), "cc_half")
+            limit = dials_results.resolution_limit(Path(name))
             for command in dials.commands(step.name, call, d_min=limit):
                 started = time.monotonic()
                 subprocess.run(
