@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import httpx
 
@@ -56,8 +58,14 @@ class Served:
         at = f"{self.api}/deployments"
         found = httpx.get(f"{at}/name/{deployment}", timeout=30).raise_for_status().json()
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        made = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
-        return str(made.raise_for_status().json()["id"])
+        body["idempotency_key"] = str(uuid4())
+
+        def asked() -> httpx.Response | None:
+            answer = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
+            busy = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE  # its SQLite is locked
+            return None if busy else answer.raise_for_status()
+
+        return str(wait_for(asked).json()["id"])
 
     def state(self, run_id: str) -> str:
         """Return the type of a run's state."""
