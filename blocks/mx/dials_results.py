@@ -128,12 +128,7 @@ def space_group(directory: Path) -> str:
     Raises:
         ValueError: the log names none.
     """
-    log = (directory / "dials.merge.log").read_text(errors="replace")
-    found = re.findall(r"Space group from matrices: (.+?) \(No\.", log)
-    if not found:
-        msg = "dials.merge.log names no space group"
-        raise ValueError(msg)
-    return found[-1].strip()
+    return _printed_by_merge(directory, r"Space group from matrices: (.+?) \(No\.")
 
 
 def merged_cell(directory: Path) -> UnitCell:
@@ -142,13 +137,17 @@ def merged_cell(directory: Path) -> UnitCell:
     Raises:
         ValueError: the log names none.
     """
-    log = (directory / "dials.merge.log").read_text(errors="replace")
-    found = re.findall(r"Unit cell: \(([^)]+)\)", log)
-    if not found:
-        msg = "dials.merge.log names no unit cell"
-        raise ValueError(msg)
-    values = [float(number) for number in found[-1].split(",")]
+    values = map(float, _printed_by_merge(directory, r"Unit cell: \(([^)]+)\)").split(","))
     return UnitCell(**dict(zip(UnitCell.model_fields, values, strict=True)))
+
+
+def _printed_by_merge(directory: Path, pattern: str) -> str:
+    """Return the last thing of this pattern in the log of `dials.merge`."""
+    found = re.findall(pattern, (directory / "dials.merge.log").read_text(errors="replace"))
+    if not found:
+        msg = f"dials.merge.log has nothing like {pattern}"
+        raise ValueError(msg)
+    return found[-1].strip()
 
 
 def resolution_limit(directory: Path) -> float | None:
