@@ -74,6 +74,7 @@ class Home(Record):
             "LIMSFLOW_ROOT": str(ROOT),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            "MPLCONFIGDIR": str(self.folder / "matplotlib"),
         }
 
     def command(self, name: str) -> Program:
