@@ -23,6 +23,9 @@ caught and fails the flow.
 
 from pathlib import Path
 
+# What reading a program's output raises when it is missing or has another shape than expected.
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError)
+
 
 class LimsflowError(Exception):
     """Something failed in a way that limsflow knows."""

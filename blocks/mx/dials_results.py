@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blocks.errors import OutputInvalid
+from blocks.errors import UNREADABLE, OutputInvalid
 from blocks.mx.experiments import read_integrations
 from blocks.mx.records import Shell, ShellName, Solution, UnitCell
-from blocks.record import Record
 
 # our name: (table of merge.json, its key). "merging_stats" merges I+ and I-, the other does not.
 ALL, WITHIN = "merging_stats", "merging_stats_anom"
@@ -28,17 +27,6 @@ STATISTICS = {
     "anomalous_multiplicity": (WITHIN, "multiplicity"),
     "cc_anomalous": (ALL, "cc_anom"),
 }
-
-
-class Bin(Record):
-    """One resolution bin of the merging statistics, for tables and plots."""
-
-    d_max: float
-    d_min: float
-    completeness: float | None
-    i_over_sigma: float | None
-    cc_half: float | None
-    r_pim: float | None
 
 
 def read_solution(directory: Path) -> Solution:
@@ -63,7 +51,7 @@ def read_solution(directory: Path) -> Solution:
             ),
             integrations=integrations,
         )
-    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         msg = f"DIALS' results cannot be read: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="dials.merge", directory=directory) from error
 
@@ -72,22 +60,6 @@ def merging_statistics(directory: Path) -> dict[str, Any]:
     """Return the tables of `merge.json`; of several wavelengths those of the last."""
     document = json.loads((directory / "merge.json").read_text(encoding="utf-8"))
     return list(document.values())[-1]
-
-
-def bins(directory: Path) -> tuple[Bin, ...]:
-    """Return the merging statistics by resolution bin, low resolution first."""
-    table = merging_statistics(directory)[ALL]
-    return tuple(
-        Bin(
-            d_max=_d(table["d_star_sq_max"][i]),
-            d_min=_d(table["d_star_sq_min"][i]),
-            completeness=table["completeness"][i],
-            i_over_sigma=table["i_over_sigma_mean"][i],
-            cc_half=table["cc_one_half"][i],
-            r_pim=table["r_pim"][i],
-        )
-        for i in range(len(table["n_obs"]))
-    )
 
 
 def _shell(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blocks.errors import OutputInvalid
+from blocks.errors import UNREADABLE, OutputInvalid
 from blocks.mx.records import Integration, UnitCell
 
 Vector = tuple[float, float, float]
@@ -24,7 +24,7 @@ def read_integrations(path: Path) -> tuple[Integration, ...]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return tuple(_integration(document, entry) for entry in document["experiment"])
-    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         msg = f"{path.name} cannot be read: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="dials", directory=path.parent) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blocks.errors import OutputInvalid
+from blocks.errors import UNREADABLE, OutputInvalid
 from blocks.mx.records import (
     Integration,
     Message,
@@ -60,7 +60,7 @@ def read_solution(directory: Path) -> Solution:
         else:
             found = from_xia2_json(_load(directory / "xia2.json"))
         return found.model_copy(update={"messages": xtriage_messages(directory)})
-    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         msg = f"xia2's results cannot be read: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="xia2", directory=directory) from error
 

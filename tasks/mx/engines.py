@@ -73,7 +73,7 @@ async def run_xia2(lims: IspybDatabase, programs: Toolchain, plan: Plan, life: L
             }
         ),
         directory=run.directory,
-        pictures=looks.xia2_pictures(run.directory),
+        pictures=await asyncio.to_thread(looks.xia2_pictures, run.directory),
         repairs=tuple(repairs),
         program_wall_s=run.wall_s + extra_s,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from blocks.errors import OutputInvalid
+from blocks.errors import UNREADABLE, OutputInvalid
 from blocks.mx import dials_results as found
 from blocks.mx.experiments import read_integrations
 from blocks.mx.records import Picture
@@ -25,7 +25,7 @@ def look_at(step: str, directory: Path) -> Look:
     """
     try:
         return LOOKS[step](directory)
-    except (AttributeError, LookupError, TypeError, ValueError, OSError, OutputInvalid) as error:
+    except (*UNREADABLE, OutputInvalid) as error:
         logger.warning("no picture of %s: %s: %s", step, type(error).__name__, error)
         return "Done; its log could not be read for a picture.", None
 
@@ -129,7 +129,11 @@ def shells_from(table: dict[str, Any]) -> Picture:
 
 
 def xia2_pictures(directory: Path) -> tuple[Picture, ...]:
-    """Return the picture of xia2's merging statistics, if it left them."""
+    """Return the picture of xia2's merging statistics, if it left them and they can be read."""
     paths = sorted((directory / "LogFiles").glob("*merging-statistics.json"))
-    tables = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return tuple(shells_from(table) for table in tables)
+    try:
+        tables = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        return tuple(shells_from(table) for table in tables)
+    except UNREADABLE as error:
+        logger.warning("no picture of xia2's shells: %s: %s", type(error).__name__, error)
+        return ()
