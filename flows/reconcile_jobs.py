@@ -1,5 +1,6 @@
 """Attempts that nobody works on any more: after a lost worker, server or machine."""
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated
 
@@ -38,12 +39,12 @@ async def reconcile_jobs(
         dry_run: Say what would be closed, and close nothing.
     """
     lims = await IspybDatabase.named(ispyb)
-    closed = list[Closed]()
-    for attempt in await open_attempts(lims):
-        reason = await close_attempt_if_lost(
-            lims, attempt, stale_after=timedelta(seconds=stale_after_s), dry_run=dry_run
-        )
-        if reason:
-            closed.append(Closed(program_id=attempt.id, job_id=attempt.job_id, reason=reason))
-            get_run_logger().warning("AutoProcProgram %d: %s", attempt.id, reason)
-    return closed
+    found, silence = await open_attempts(lims), timedelta(seconds=stale_after_s)
+    # All at once: each that seems lost is looked at a second time, a minute later.
+    reasons = await asyncio.gather(
+        *(close_attempt_if_lost(lims, a, stale_after=silence, dry_run=dry_run) for a in found)
+    )
+    lost = [(attempt, why) for attempt, why in zip(found, reasons, strict=True) if why]
+    for attempt, why in lost:
+        get_run_logger().warning("AutoProcProgram %d: %s", attempt.id, why)
+    return [Closed(program_id=a.id, job_id=a.job_id, reason=why) for a, why in lost]
