@@ -13,5 +13,4 @@ class Record(BaseModel):
 
 Angstrom = Annotated[float, Field(gt=0, description="Å")]
 Degrees = Annotated[float, Field(gt=0, lt=180, description="degrees")]
-Seconds = Annotated[float, Field(gt=0, description="seconds")]
 RowId = Annotated[int, Field(ge=1, description="primary key in ISPyB")]

@@ -3,13 +3,11 @@
 import argparse
 import asyncio
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 from blocks.errors import InvalidRequest
-from blocks.program import Program, environment
-from deployments.embedded import ROOT
+from deployments.embedded import ROOT, own_program
 from deployments.register import register_all
 
 
@@ -19,11 +17,8 @@ def deploy(options: argparse.Namespace) -> int:
         msg = "say which ISPyB: --ispyb URL, or LIMSFLOW_ISPYB in the environment"
         raise InvalidRequest(msg)
     settings = {name: value for name, value in os.environ.items() if name.startswith("PREFECT")}
-    prefect = Program(
-        name="prefect",
-        directory=Path(sys.executable).parent,
-        environment=environment({**settings, "LIMSFLOW_ROOT": str(ROOT), "PYTHONPATH": str(ROOT)}),
-    )
+    ours = {"LIMSFLOW_ROOT": str(ROOT), "PYTHONPATH": str(ROOT)}
+    prefect = own_program("prefect", settings | ours)
     with tempfile.TemporaryDirectory(prefix="limsflow-deploy-") as logs:
         asyncio.run(
             register_all(

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from blocks.program import Program, environment
@@ -79,11 +80,14 @@ class Home(Record):
 
     def command(self, name: str) -> Program:
         """Return a program of our own environment (`prefect`, `python`) for this stack."""
-        return Program(
-            name=name,
-            directory=Path(sys.executable).parent,
-            environment=environment(self.variables()),
-        )
+        return own_program(name, self.variables())
+
+
+def own_program(name: str, variables: Mapping[str, str]) -> Program:
+    """Return a program of the environment that limsflow runs in, such as `prefect`."""
+    return Program(
+        name=name, directory=Path(sys.executable).parent, environment=environment(variables)
+    )
 
 
 def make_home(folder: Path, port: int | None = None) -> Home:

@@ -52,7 +52,7 @@ def stand_in(program: str) -> int:
 
 def _without_places(arguments: list[str]) -> tuple[list[str], str]:
     """Return arguments with the images' directory and the numbers of processes taken out."""
-    images = next((os.path.dirname(a) for a in arguments if a.endswith(".cbf")), "")  # noqa: PTH120
+    images = next((os.path.dirname(a) for a in arguments if a.endswith(".cbf")), "")  # noqa: PTH120 - text of a command or a file
     same = [
         a.replace(images, IMAGES, 1) if images and a.startswith(images) else a for a in arguments
     ]
@@ -63,7 +63,7 @@ def _with_images(text: str, images: str) -> str:
     """Return a recorded text with the images where they are here, as the import was told."""
     if IMAGES in text and not images:
         document = json.loads(Path("imported_1.expt").read_text())
-        images = os.path.dirname(document["imageset"][0]["template"])  # noqa: PTH120
+        images = os.path.dirname(document["imageset"][0]["template"])  # noqa: PTH120 - text of a command or a file
     return text.replace(IMAGES, images)
 
 

@@ -16,7 +16,7 @@ per cent because ISPyB stores it so. Times are aware UTC; the store writes what 
 """
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -138,6 +138,9 @@ class JobHeader(Record):
     recipe: str
     collection_id: int | None
     parameters: tuple[str, ...] = Field(default=(), description="key=value, as they are")
+    age: timedelta | None = Field(
+        default=None, description="since it was submitted, by the database's own clock"
+    )
 
 
 class SweepRequest(Record):

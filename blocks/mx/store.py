@@ -1,7 +1,6 @@
 """ISPyB as records: jobs out, attempts and results in. It looks before it writes."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session
@@ -139,19 +138,14 @@ class IspybStore:
         with database_errors(), Session(self._reader) as session:
             row = _job_row(session, job_id)
             given = reading.parameters(session, job_id)
+            submitted = row.submitted_at
             return JobHeader(
                 id=row.id,
                 recipe=row.recipe or "",
                 collection_id=row.collection_id or reading.first_swept(session, job_id),
                 parameters=tuple(f"{parameter.key}={parameter.value}" for parameter in given),
+                age=reading.database_time(session) - submitted if submitted else None,
             )
-
-    def job_age(self, job_id: int) -> timedelta | None:
-        """Return how long ago a job was submitted, by the database's own clock; None if unsaid."""
-        with database_errors(), Session(self._reader) as session:
-            submitted = _job_row(session, job_id).submitted_at
-            now = reading.database_time(session)
-        return now - submitted if submitted else None
 
     def job_ids(self) -> list[int]:
         """Return the ids of all jobs, newest first; at most 1000."""

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from blocks.mx.records import (
     Attachment,
-    Attempt,
     AttemptState,
     Integration,
     JobRequest,
@@ -131,8 +130,3 @@ def aware_time(moment: datetime | None) -> datetime | None:
     running attempt look silent for an hour.
     """
     return moment.replace(fold=1).astimezone(UTC) if moment else None
-
-
-def is_open(attempt: Attempt) -> bool:
-    """Whether an attempt may still change."""
-    return attempt.state is AttemptState.RUNNING

@@ -93,7 +93,7 @@ async def close_attempt_if_lost(
     return await close_if_lost(lims, attempt, stale_after=stale_after, dry_run=dry_run)
 
 
-async def close_attempts_of_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001
+async def close_attempts_of_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect names them
     """State hook: close what a flow run left open when it failed, crashed or was cancelled.
 
     After a crash or a cancellation it runs in the worker, so it knows only the run's parameters.

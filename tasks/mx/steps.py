@@ -146,8 +146,7 @@ async def read_job(lims: IspybDatabase, job_id: int, wait_s: float) -> Processin
             await asyncio.sleep(POLL_S)
             continue
         job = await asyncio.to_thread(store.job, job_id)
-        age = await asyncio.to_thread(store.job_age, job_id)
-        settled = job == before or (age is not None and age >= SETTLED)
+        settled = job == before or (header.age is not None and header.age >= SETTLED)
         if (job.sweeps and settled) or wait_s == 0:
             return job
         if time.monotonic() >= deadline:
