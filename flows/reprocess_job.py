@@ -12,9 +12,9 @@ from blocks.errors import DataError, ProgramError, TransientError
 from blocks.mx.dials import STEPS
 from blocks.mx.records import Finished, UnitCell
 from blocks.record import Record
+from tasks.life import Life
 from tasks.mx.closing import close_attempts_of_run
 from tasks.mx.engines import prepare_dials, read_dials, run_dials_step, run_xia2
-from tasks.mx.life import Life
 from tasks.mx.publish import living, publish_failure, publish_report
 from tasks.mx.steps import (
     Plan,

@@ -6,15 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_client
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from blocks.connections import IspybDatabase
 from blocks.errors import AlreadyRunning
 from blocks.mx.records import Attempt, AttemptState, Message, Severity
 from tasks.mx.keeping import keep_what_is_left
-from tasks.mx.liveness import RunState, reason_to_close, why_over
+from tasks.mx.liveness import reason_to_close
 from tasks.policies import step
+from tasks.prefect_runs import run_state
+from tasks.runs import RunState, why_over
 
 STALE_AFTER = timedelta(minutes=15)
 SECOND_LOOK_S = 60.0  # twice the time between two signs of life
@@ -28,18 +29,6 @@ async def close_failed(
     message = Message(severity=Severity.ERROR, message=reason, description=description)
     await asyncio.to_thread(store.add_messages, program_id, [message])
     return await asyncio.to_thread(store.close, program_id, AttemptState.FAILED, reason)
-
-
-async def run_state(run_id: str) -> RunState:
-    """Return what Prefect says of a flow run."""
-    try:
-        async with get_client() as client:
-            run = await client.read_flow_run(UUID(run_id))
-    except (ObjectNotFound, ValueError):
-        return RunState(type="UNKNOWN")
-    if run.state is None:
-        return RunState(type="PENDING")
-    return RunState(type=run.state.type.value, message=run.state.message or "")
 
 
 async def require_dead(lims: IspybDatabase, attempt: Attempt) -> None:

@@ -15,14 +15,14 @@ from blocks.mx import dials, dials_results, xia2, xia2_results
 from blocks.mx.images import image_paths
 from blocks.mx.records import AttemptState, Finished, Message, Picture, Severity
 from blocks.program import Run, capture, in_words, run_program
+from tasks.life import Life
 from tasks.mx import files, looks
 from tasks.mx.keeping import directories_of
-from tasks.mx.life import Life
-from tasks.mx.publish import show
 from tasks.mx.report import step_report
 from tasks.mx.resumption import chain_key, images_key, record_step, take_over
 from tasks.mx.steps import Plan
 from tasks.policies import program_step
+from tasks.prefect_runs import show
 
 logger = logging.getLogger(__name__)
 

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import (
-    acreate_markdown_artifact,
     acreate_progress_artifact,
     aupdate_progress_artifact,
 )
@@ -17,11 +15,10 @@ from prefect.exceptions import PrefectException
 from blocks.connections import IspybDatabase
 from blocks.errors import LimsflowError, ProgramError, ServiceUnavailable
 from blocks.mx.records import Attempt, Finished
-from tasks.mx.life import Life, signs_of_life
+from tasks.life import Life, signs_of_life
 from tasks.mx.report import failure_report, report
 from tasks.mx.steps import Plan
-
-logger = logging.getLogger(__name__)
+from tasks.prefect_runs import show
 
 
 @contextlib.asynccontextmanager
@@ -50,14 +47,6 @@ async def living(lims: IspybDatabase, attempt: Attempt) -> AsyncGenerator[Life, 
         if life.fraction == 1.0:
             with contextlib.suppress(ServiceUnavailable):
                 await to_prefect(1.0, "done")
-
-
-async def show(markdown: str, *, key: str, description: str) -> None:
-    """Publish Markdown on the run's page; a Prefect that is away costs the page, not the run."""
-    try:
-        await acreate_markdown_artifact(markdown, key=key, description=description)
-    except (httpx.HTTPError, PrefectException) as error:
-        logger.warning("Prefect does not take the artifact %s: %s", key, error)
 
 
 async def publish_report(plan: Plan, finished: Finished) -> None:

@@ -1,10 +1,10 @@
 """The report of a job as Markdown, for the Prefect page."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from blocks.mx.records import Attempt, Finished, Picture, ProcessingJob, Shell
+from tasks.markdown import code, escape, fenced, picture, section, table
 
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("High resolution limit (Å)", "d_min", ".2f"),
@@ -55,33 +55,33 @@ def report(
         ("Unit cell (Å, °)", str(solution.cell)),
         ("Resolution (Å)", f"{_range(solution.overall)}, outer shell {_range(solution.shells[2])}"),
         ("Resolution at I/σ(I) = 2 (Å)", _number(limit, ".2f")),
-        ("Sweeps", ", ".join(map(_code, map(str, job.sweeps)))),
+        ("Sweeps", ", ".join(map(code, map(str, job.sweeps)))),
         ("Job, attempt", f"ProcessingJob {job.id}, AutoProcProgram {attempt.id}"),
     ]
     return "\n\n".join(
         [
-            f"# {_escape(job.display_name) or f'Processing job {job.id}'}",
-            *([f"**{_escape(note)}**"] if note else []),
-            _table(["", ""], [[name, value] for name, value in facts]),
+            f"# {escape(job.display_name) or f'Processing job {job.id}'}",
+            *([f"**{escape(note)}**"] if note else []),
+            table(["", ""], [[name, value] for name, value in facts]),
             "## Merging statistics",
-            _table(["", "Overall", "Low", "High"], shells_table(solution.shells)),
-            *map(_picture, finished.pictures),
-            *_section("Repairs", [f"* {_escape(repair)}" for repair in finished.repairs]),
-            *_section(
+            table(["", "Overall", "Low", "High"], shells_table(solution.shells)),
+            *map(_shown, finished.pictures),
+            *section("Repairs", [f"* {escape(repair)}" for repair in finished.repairs]),
+            *section(
                 "What the program says of the data",
-                [f"* {m.severity}: {_escape(m.message)}" for m in solution.messages],
+                [f"* {m.severity}: {escape(m.message)}" for m in solution.messages],
             ),
             "## Files",
-            f"```text\n{str(results).replace('```', '')}\n```",
+            fenced(str(results)),
             "## Command",
-            f"```text\n{argv.replace('```', '')}\n```",
+            fenced(argv),
         ]
     )
 
 
 def step_report(title: str, text: str, picture: Picture | None) -> str:
     """Return what a person looks at after one step."""
-    return "\n\n".join([f"# {title}", text, *([_picture(picture)] if picture else [])])
+    return "\n\n".join([f"# {title}", text, *([_shown(picture)] if picture else [])])
 
 
 def failure_report(job_id: int, attempt: Attempt, message: str, evidence: str) -> str:
@@ -89,9 +89,9 @@ def failure_report(job_id: int, attempt: Attempt, message: str, evidence: str) -
     return "\n\n".join(
         [
             f"# Processing job {job_id} failed",
-            _escape(message),
+            escape(message),
             f"AutoProcProgram {attempt.id}. What the program left is kept.",
-            f"```text\n{evidence.replace('```', '')}\n```",
+            fenced(evidence),
         ]
     )
 
@@ -100,25 +100,5 @@ def _range(shell: Shell) -> str:
     return f"{_number(shell.d_max, '.2f')} - {_number(shell.d_min, '.2f')}"
 
 
-def _picture(picture: Picture) -> str:
-    caption = f"\n\n{picture.caption}" if picture.caption else ""
-    return f"## {picture.title}\n\n![{picture.title}]({picture.uri}){caption}"
-
-
-def _section(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"## {title}", "\n".join(lines)] if lines else []
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _code(text: str) -> str:
-    # Prefect's reader splits a table at a pipe even in code, and however it is escaped.
-    return "`" + text.replace("`", "'").replace("|", "¦") + "`"
-
-
-def _escape(text: str) -> str:
-    """Return a user's text so that Markdown and HTML show it as it is, on one line."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+def _shown(image: Picture) -> str:
+    return picture(image.title, image.uri, image.caption)

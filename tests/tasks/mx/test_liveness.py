@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.mx.records import Attempt, AttemptState
-from tasks.mx.liveness import RunState, reason_to_close
+from tasks.mx.liveness import reason_to_close
+from tasks.runs import RunState
 
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 LIMIT = timedelta(minutes=15)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.errors import DatabaseUnavailable, NoSuchRecord, TransientError
-from tasks.mx.life import Life, signs_of_life
+from tasks.life import Life, signs_of_life
 
 fractions = st.floats(min_value=-1, max_value=2)
 
@@ -77,7 +77,7 @@ def test_what_is_being_done_is_the_last_thing_told() -> None:
 
 def test_a_new_step_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     life = Life()
-    with caplog.at_level(logging.INFO, "tasks.mx.life"):
+    with caplog.at_level(logging.INFO, "tasks.life"):
         for fraction in (0.1, 0.2, 0.3):
             life.tell(fraction, "indexing")
 

@@ -1,0 +1,39 @@
+"""Prefect's own state of a flow run, and pages that it shows."""
+
+import logging
+import re
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.exceptions import ObjectNotFound, PrefectException
+
+from tasks.runs import RunState
+
+logger = logging.getLogger(__name__)
+
+
+async def run_state(run_id: str) -> RunState:
+    """Return what Prefect says of a flow run."""
+    try:
+        async with get_client() as client:
+            run = await client.read_flow_run(UUID(run_id))
+    except (ObjectNotFound, ValueError):
+        return RunState(type="UNKNOWN")
+    if run.state is None:
+        return RunState(type="PENDING")
+    return RunState(type=run.state.type.value, message=run.state.message or "")
+
+
+async def show(markdown: str, *, key: str, description: str) -> None:
+    """Publish Markdown on the run's page; a Prefect that is away costs the page, not the run."""
+    try:
+        await acreate_markdown_artifact(markdown, key=key, description=description)
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("Prefect does not take the artifact %s: %s", key, error)
+
+
+def artifact_key(*parts: str) -> str:
+    """Return a key of lower-case letters, digits and dashes, which is all that Prefect allows."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") or "report"
