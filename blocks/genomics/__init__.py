@@ -1,0 +1,1 @@
+"""EnteroBase: strains, reads, assemblies, typing schemes, and the programs that make them."""

@@ -1,0 +1,185 @@
+"""An assembly in memory: its contigs in one sequence, and the quality of every base."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocks.errors import FileNotYetVisible, InconsistentInput
+
+MAX_BYTES = 400_000_000  # decompressed; the largest bacterial genomes have 16 Mb
+GZIP_MAGIC = b"\x1f\x8b"
+BETWEEN = b"N"  # keeps contigs apart: no allele can reach over it
+UPPER = bytes.maketrans(b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+COMPLEMENT = bytes.maketrans(b"ACGTRYKMBDHVSWN", b"TGCAYRMKVHDBSWN")
+LETTERS = b"ACGTNRYKMSWBDHVU"
+PHRED_OFFSET = 33
+
+
+@dataclass(frozen=True)
+class Genome:
+    """The contigs of an assembly, in one upper-case sequence with an N between two of them."""
+
+    name: str
+    contigs: tuple[str, ...]
+    starts: NDArray[np.int64] = field(repr=False)
+    lengths: NDArray[np.int64] = field(repr=False)
+    sequence: bytes = field(repr=False)
+    quality: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def contig_at(self, position: int) -> int:
+        """Return which contig (index) a position of the joined sequence lies in."""
+        return int(np.searchsorted(self.starts, position, side="right")) - 1
+
+    def contig_sequence(self, index: int) -> bytes:
+        """Return the sequence of one contig, upper case."""
+        start = int(self.starts[index])
+        return self.sequence[start : start + int(self.lengths[index])]
+
+    def contig_quality(self, index: int) -> NDArray[np.uint8] | None:
+        """Return the Phred qualities of one contig, None if the assembly has none."""
+        start = int(self.starts[index])
+        if self.quality is None:
+            return None
+        return self.quality[start : start + int(self.lengths[index])]
+
+    def cut(self, start: int, end: int, strand: str) -> bytes:
+        """Return the sequence between two positions as it reads on a strand."""
+        piece = self.sequence[start:end]
+        return piece if strand == "+" else reverse_complement(piece)
+
+
+def reverse_complement(sequence: bytes) -> bytes:
+    """Return the other strand of an upper-case sequence."""
+    return sequence.translate(COMPLEMENT)[::-1]
+
+
+def read_genome(path: Path, *, name: str | None = None) -> Genome:
+    """Read an assembly: FASTA or FASTQ, plain or gzip, any case, any line length.
+
+    Raises:
+        FileNotYetVisible: the file is not there.
+        InconsistentInput: it is neither, is damaged, empty or too large, or two contigs have the
+            same name.
+    """
+    content = _content(path)
+    first = content[:1]
+    if first not in (b">", b"@"):
+        msg = f"{path.name} is neither FASTA nor FASTQ: it begins with {content[:20]!r}"
+        raise InconsistentInput(msg)
+    records = _fasta(content, path) if first == b">" else _fastq(content, path)
+    return genome_of(name or path.name, records)
+
+
+def genome_of(name: str, records: Iterator[tuple[str, bytes, bytes | None]]) -> Genome:
+    """Return the genome of (contig name, sequence in any case, Phred+33 text or None).
+
+    Raises:
+        InconsistentInput: there is no base, or a contig's name comes twice.
+    """
+    contigs, pieces, qualities = list[str](), list[bytes](), list[bytes]()
+    for contig, sequence, quality in records:
+        contigs.append(contig)
+        pieces.append(sequence.translate(UPPER))
+        if quality is not None:
+            qualities.append(quality)
+    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    if not lengths.any():
+        msg = f"{name} has no sequence"
+        raise InconsistentInput(msg)
+    if len(set(contigs)) != len(contigs):
+        twice = next(contig for contig in contigs if contigs.count(contig) > 1)
+        msg = f"{name} has two contigs named {twice!r}"
+        raise InconsistentInput(msg)
+    starts = np.concatenate([[0], np.cumsum(lengths[:-1] + len(BETWEEN))]).astype(np.int64)
+    phred = BETWEEN.join(qualities) if qualities else None
+    return Genome(
+        name=name,
+        contigs=tuple(contigs),
+        starts=starts,
+        lengths=lengths,
+        sequence=BETWEEN.join(pieces),
+        quality=None if phred is None else np.frombuffer(phred, np.uint8) - PHRED_OFFSET,
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
+    except FileNotFoundError as error:
+        msg = f"the assembly {path} is not on this disk"
+        raise FileNotYetVisible(msg) from error
+    except OSError as error:
+        msg = f"the assembly {path} cannot be read: {error.strerror}"
+        raise InconsistentInput(msg) from error
+    if raw is not None and raw.startswith(GZIP_MAGIC):
+        raw = _unzipped(path)
+    if raw is None or len(raw) > MAX_BYTES:
+        msg = f"{path.name} is larger than {MAX_BYTES // 1_000_000} MB: not a bacterial assembly"
+        raise InconsistentInput(msg)
+    return raw
+
+
+def _unzipped(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        msg = f"{path.name} is a damaged gzip file: {error}"
+        raise InconsistentInput(msg) from error
+
+
+def _fasta(content: bytes, path: Path) -> Iterator[tuple[str, bytes, None]]:
+    for record in (b"\n" + content).split(b"\n>")[1:]:
+        header, _, body = record.partition(b"\n")
+        sequence = body.translate(None, b"\r\n \t*-")
+        _require_letters(sequence, path)
+        yield _name(header, path), sequence, None
+
+
+def _fastq(content: bytes, path: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    lines = iter(content.splitlines())
+    for header in lines:
+        if not header:
+            continue
+        sequence = list[bytes]()
+        for line in lines:
+            if line.startswith(b"+"):
+                break
+            sequence.append(line)
+        bases = b"".join(sequence)
+        quality = b""
+        while len(quality) < len(bases) and (line := next(lines, None)) is not None:
+            quality += line
+        _require_fastq(header, bases, quality, path)
+        yield _name(header[1:], path), bases, quality
+
+
+def _require_fastq(header: bytes, bases: bytes, quality: bytes, path: Path) -> None:
+    name = header[:40].decode(errors="replace")
+    if not header.startswith(b"@") or len(bases) != len(quality):
+        msg = f"{path.name}: the FASTQ record {name!r} is damaged or cut short"
+        raise InconsistentInput(msg)
+    if quality and not (min(quality) >= PHRED_OFFSET and max(quality) <= PHRED_OFFSET + 93):
+        msg = f"{path.name}: the qualities of {name!r} are not Phred+33"
+        raise InconsistentInput(msg)
+    _require_letters(bases, path)
+
+
+def _require_letters(sequence: bytes, path: Path) -> None:
+    strange = sequence.translate(None, LETTERS + LETTERS.lower())
+    if strange:
+        msg = f"{path.name} has the letter {chr(strange[0])!r} in a sequence: not DNA"
+        raise InconsistentInput(msg)
+
+
+def _name(header: bytes, path: Path) -> str:
+    words = header.decode(errors="replace").split()
+    if not words:
+        msg = f"{path.name} has a contig without a name"
+        raise InconsistentInput(msg)
+    return words[0]

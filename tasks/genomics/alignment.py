@@ -1,0 +1,293 @@
+"""Where exemplars of a locus lie on a genome when no known allele does.
+
+Words in common say where (`seeds`), edlib aligns there: the whole exemplar against a window of
+the genome. An allele is compared from its first base to its last, so an end that is unlike the
+exemplar's is looked at by itself: extended without gaps unless gaps save more than one
+difference, and left off when it is unlike altogether.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
+
+import edlib
+import numpy as np
+
+from blocks.genomics.genome import Genome, reverse_complement
+from tasks.genomics.exact import STRANDS, Table
+
+MIN_IDENTITY = 0.8  # mlst asks 0.95, EToKi 0.65: below, a paralogue is likelier than an allele
+MIN_PIECE = 50  # base pairs; EToKi's -l
+ANCHOR_RUN = 12  # equal bases in a row that are believed to be the same bases
+SAME_END = 9  # base pairs of an end that are taken whatever they are; EToKi's 5' and 3' ends
+LONGEST_END = 0.5  # share of an exemplar that an end may be, for a reading frame to decide
+END_DIFFERENCES = 0.4  # of an end's bases may differ; of unrelated ones, about half do
+UNLIKE = 0.15  # share of differences beyond which an alignment is looked at step by step
+PAD_SHARE, PAD = 0.2, 30  # of the exemplar, and base pairs, to each side of its window
+MAX_PLACES = 24  # of one locus: beyond, it is a repeat
+STEP = re.compile(r"(\d+)([=XID])")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An exemplar's alignment; start and end are in the genome's joined sequence."""
+
+    start: int
+    end: int
+    strand: str
+    identity: float
+    whole: bool  # from the exemplar's first base to its last
+    at_edge: bool  # what is missing of it lies beyond a contig's end, or in a run of N
+    covered: int  # bases of the exemplar
+    exemplar_length: int
+    others: tuple[tuple[int, int], ...] = ()  # start and end, if unlike ends are read otherwise
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether it shares half of the shorter one with an interval."""
+        shared = min(self.end, end) - max(self.start, start)
+        return 2 * shared >= min(self.end - self.start, end - start)
+
+
+def places_of(seeds: Table, lengths: Sequence[int], *, least: int) -> Iterator[tuple[int, str]]:
+    """Return where one locus may begin, and the strand; the likeliest first.
+
+    Args:
+        seeds: Rows of FOUND of one locus; `number` is the exemplar's.
+        lengths: Of the locus' exemplars, in base pairs.
+        least: Seeds that a place must have.
+    """
+    apart = PAD_SHARE * max(lengths, default=0) + PAD
+    ranked = list[tuple[int, int, str]]()
+    for strand in (0, 1):
+        starts = np.sort(seeds["start"][seeds["strand"] == strand])
+        for group in np.split(starts, np.flatnonzero(np.diff(starts) > apart) + 1):
+            if len(group) >= least:
+                ranked.append((len(group), int(np.median(group)), STRANDS[strand]))
+    ranked.sort(reverse=True)
+    for _, start, strand in ranked[:MAX_PLACES]:
+        yield start, strand
+
+
+def align_at(
+    genome: Genome, places: Iterable[tuple[int, str]], exemplars: Sequence[bytes]
+) -> Iterator[Hit]:
+    """Align every exemplar of a locus at these places."""
+    for start, strand in places:
+        for exemplar in exemplars:
+            hit = align(genome, start, strand, exemplar)
+            if hit and hit.identity >= MIN_IDENTITY and hit.covered >= MIN_PIECE:
+                yield hit
+
+
+def align(genome: Genome, start: int, strand: str, exemplar: bytes) -> Hit | None:
+    """Align an exemplar near the position where it seems to begin, None if it is not there."""
+    query = exemplar if strand == "+" else reverse_complement(exemplar)
+    middle = min(max(start + len(query) // 2, 0), len(genome.sequence) - 1)
+    contig = _nearest_contig(genome, start, middle, len(query))
+    first = int(genome.starts[contig])
+    last = first + int(genome.lengths[contig])
+    pad = int(PAD_SHARE * len(query)) + PAD
+    low, high = max(first, start - pad), min(last, start + len(query) + pad)
+    if high - low < ANCHOR_RUN:
+        return None
+    window = genome.sequence[low:high]
+    plain = _with_equal_ends(query, window, low, strand)
+    if plain:
+        return plain
+    found = _infix(query, window, task="path")
+    path = _path(found["cigar"], low + found["locations"][0][0])
+    if path is None:
+        return None
+    left = _end(
+        query[: path.query_first][::-1],
+        genome.sequence[max(first, path.first - path.query_first) : path.first][::-1],
+        taken=path.first - path.start,
+        differences=path.left_differences,
+    )
+    beyond = len(query) - path.query_last
+    right = _end(
+        query[path.query_last :],
+        genome.sequence[path.last : min(last, path.last + beyond)],
+        taken=path.end - path.last,
+        differences=path.right_differences,
+    )
+    unread = genome.sequence.count(b"N", path.first, path.last)
+    hit = _hit(path, left, right, len(query), strand, (first, last), unread)
+    apart = _ends_apart(query, window, low)
+    return replace(hit, others=(*hit.others, apart)) if apart else hit
+
+
+def _infix(query: bytes, window: bytes, *, task: str = "locations", limit: int = -1) -> Any:
+    """Align all of `query` to the part of `window` that it fits best; edlib has no types."""
+    return cast("Any", edlib).align(query, window, mode="HW", task=task, k=limit)
+
+
+def _ends_apart(query: bytes, window: bytes, low: int) -> tuple[int, int] | None:
+    """Return where the exemplar's first and last quarter lie, whatever is between them.
+
+    A domain that is there once more costs more differences than to align its neighbour wrongly.
+    """
+    quarter = len(query) // 4
+    parts = query[:quarter], query[-quarter:]
+    found = [_infix(part, window, limit=int(UNLIKE * quarter)) for part in parts]
+    if any(not one["locations"] for one in found):
+        return None
+    return low + found[0]["locations"][0][0], low + found[1]["locations"][-1][1] + 1
+
+
+def _with_equal_ends(query: bytes, window: bytes, low: int, strand: str) -> Hit | None:
+    """Return the hit if both ends are as the exemplar's, which is usual and quick to see."""
+    length = len(query)
+    limit = int(UNLIKE * length)
+    found = _infix(query, window, limit=limit)
+    for first, last in found["locations"]:
+        lies = window[first : last + 1]
+        ends = query[:ANCHOR_RUN] == lies[:ANCHOR_RUN], query[-ANCHOR_RUN:] == lies[-ANCHOR_RUN:]
+        if all(ends):
+            identity = 1 - found["editDistance"] / max(length, len(lies))
+            return Hit(
+                low + first, low + last + 1, strand, identity,
+                whole=True, at_edge=False, covered=length, exemplar_length=length,
+            )  # fmt: skip
+    return None
+
+
+def _nearest_contig(genome: Genome, start: int, middle: int, length: int) -> int:
+    """Return the contig that has most of an interval."""
+    candidates = {genome.contig_at(max(0, at)) for at in (start, middle, start + length - 1)}
+
+    def shared(contig: int) -> int:
+        first = int(genome.starts[contig])
+        last = first + int(genome.lengths[contig])
+        return min(last, start + length) - max(first, start)
+
+    return max(sorted(candidates), key=shared)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """An alignment between the first and the last run of equal bases, and what is outside."""
+
+    start: int  # of the whole path on the genome
+    end: int
+    first: int  # of the first run, on the genome and on the exemplar
+    query_first: int
+    last: int
+    query_last: int
+    columns: int
+    matches: int
+    left_differences: int
+    right_differences: int
+
+
+def _path(cigar: str, start: int) -> _Path | None:
+    """Read an extended CIGAR whose first base lies at `start` of the genome."""
+    steps = [(int(count), kind) for count, kind in STEP.findall(cigar)]
+    runs = [n for n, (count, kind) in enumerate(steps) if kind == "=" and count >= ANCHOR_RUN]
+    if not runs:
+        return None
+    before = _lengths(steps[: runs[0]])
+    core = _lengths(steps[runs[0] : runs[-1] + 1])
+    after = _lengths(steps[runs[-1] + 1 :])
+    first, last = start + before.genome, start + before.genome + core.genome
+    return _Path(
+        start=start,
+        end=last + after.genome,
+        first=first,
+        query_first=before.exemplar,
+        last=last,
+        query_last=before.exemplar + core.exemplar,
+        columns=core.columns,
+        matches=core.equal,
+        left_differences=before.columns - before.equal,
+        right_differences=after.columns - after.equal,
+    )
+
+
+class _Lengths(NamedTuple):
+    """How long a part of a path is."""
+
+    exemplar: int
+    genome: int
+    columns: int
+    equal: int
+
+
+def _lengths(steps: Sequence[tuple[int, str]]) -> _Lengths:
+    totals = {"=": 0, "X": 0, "I": 0, "D": 0}
+    for count, kind in steps:
+        totals[kind] += count
+    aligned = totals["="] + totals["X"]
+    extra, missing = totals["I"], totals["D"]
+    columns = aligned + extra + missing
+    return _Lengths(aligned + extra, aligned + missing, columns, totals["="])
+
+
+@dataclass(frozen=True)
+class _End:
+    """How the rest of an exemplar lies beyond the runs of equal bases, read outward."""
+
+    length: int  # of the exemplar's rest
+    reached: bool
+    taken: int = 0  # bases of the genome
+    differences: int = 0
+    at_edge: bool = False
+
+
+def _end(rest: bytes, beyond: bytes, *, taken: int, differences: int) -> _End:
+    """Judge an end: the path's, or without gaps.
+
+    Args:
+        rest: The exemplar's bases, outward.
+        beyond: As many bases of the genome, outward; fewer at a contig's end.
+        taken: Bases of the genome on the path.
+        differences: On the path.
+    """
+    length = len(rest)
+    if len(beyond) < length or 2 * beyond.count(b"N") > length > 0:
+        return _End(length, reached=False, at_edge=True)
+    plain = sum(a != b for a, b in zip(rest, beyond, strict=True))
+    if plain <= differences + 1:  # a gap must save two differences to be believed
+        taken, differences = length, plain
+    reached = length <= SAME_END or differences <= END_DIFFERENCES * length
+    return _End(length, reached, taken, min(differences, length))
+
+
+def _hit(
+    path: _Path,
+    left: _End,
+    right: _End,
+    length: int,
+    strand: str,
+    contig: tuple[int, int],
+    unread: int,
+) -> Hit:
+    """Return the hit; the bases that nobody read (N) between the runs tell nothing of identity."""
+    reached = [end for end in (left, right) if end.reached]
+    columns = max(path.columns - unread, path.matches) + sum(end.length for end in reached)
+    matches = path.matches + sum(end.length - end.differences for end in reached)
+    return Hit(
+        start=path.first - (left.taken if left.reached else 0),
+        end=path.last + (right.taken if right.reached else 0),
+        strand=strand,
+        identity=matches / columns,
+        whole=left.reached and right.reached,
+        at_edge=left.at_edge or right.at_edge,
+        covered=path.query_last - path.query_first + sum(end.length for end in reached),
+        exemplar_length=length,
+        others=_others(path, left, right, length, contig),
+    )
+
+
+def _others(
+    path: _Path, left: _End, right: _End, length: int, contig: tuple[int, int]
+) -> tuple[tuple[int, int], ...]:
+    """Return the other readings of the ends, inside the contig: without gaps, and the path's."""
+    if max(left.length, right.length) > LONGEST_END * length:
+        return ()
+    starts = dict.fromkeys((path.first - left.length, path.start))
+    ends = dict.fromkeys((path.last + right.length, path.end))
+    return tuple(
+        (start, end) for start in starts for end in ends if contig[0] <= start and end <= contig[1]
+    )
