@@ -66,13 +66,24 @@ def read_genome(path: Path, *, name: str | None = None) -> Genome:
         InconsistentInput: it is neither, is damaged, empty or too large, or two contigs have the
             same name.
     """
-    content = _content(path)
+    return genome_of(name or path.name, parse_genome(_content(path), path))
+
+
+def parse_genome(content: bytes, path: Path) -> Iterator[tuple[str, bytes, bytes | None]]:
+    """Return name, sequence and quality of each contig in the text of a FASTA or FASTQ file.
+
+    Args:
+        content: The text.
+        path: What it is called in a message.
+
+    Raises:
+        InconsistentInput: it is neither, or is damaged.
+    """
     first = content[:1]
     if first not in (b">", b"@"):
         msg = f"{path.name} is neither FASTA nor FASTQ: it begins with {content[:20]!r}"
         raise InconsistentInput(msg)
-    records = _fasta(content, path) if first == b">" else _fastq(content, path)
-    return genome_of(name or path.name, records)
+    return _fasta(content, path) if first == b">" else _fastq(content, path)
 
 
 def genome_of(name: str, records: Iterator[tuple[str, bytes, bytes | None]]) -> Genome:

@@ -162,12 +162,12 @@ class Scheme(Record):
     @property
     def is_nomenclature(self) -> bool:
         """Whether it assigns alleles and sequence types."""
-        return self.param.scheme is not None
+        return bool(self.param.scheme)
 
     @property
     def is_automatic(self) -> bool:
         """Whether it is called on every new assembly."""
-        return self.param.pipeline is not None
+        return bool(self.param.pipeline)
 
 
 class KnownAllele(NamedTuple):

@@ -1,0 +1,188 @@
+"""`user_jobs`, `user_preferences`, and which flow runs worked on a job."""
+
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from blocks.errors import InconsistentInput, NoSuchRecord
+from blocks.genomics.legacy_json import decoded, encoded
+from blocks.genomics.records import JobStatus, UserJob
+from blocks.genomics.sessions import lock_name, reading, writing
+from blocks.genomics.tables import JobRunRow, UserJobRow, UserPreferenceRow
+
+
+class JobStore:
+    """The jobs of all species, in the system database. Every method is one transaction."""
+
+    def __init__(self, engine: Engine, database: str) -> None:
+        self._engine = engine
+        self._database = database
+
+    def start(
+        self, *, accession: str, pipeline: str, flow_run_id: str, user_id: int | None = None
+    ) -> UserJob:
+        """Return the job of this flow run; made, and QUEUED, when the run is new.
+
+        Args:
+            accession: What the job is about, in EnteroBase's forms: runs with commas,
+                `trace#read1#read2`, a barcode, or an analysis.
+            pipeline: Which class of the site processes the result.
+            flow_run_id: Prefect's; one run works on one job.
+            user_id: Who asked.
+        """
+        with writing(self._engine) as session:
+            lock_name(session, flow_run_id)
+            known = session.get(JobRunRow, flow_run_id)
+            if known:
+                return _job(session.get_one(UserJobRow, known.job_id))
+            row = UserJobRow(
+                accession=accession,
+                pipeline=pipeline,
+                user_id=user_id,
+                status=JobStatus.QUEUED.value,
+                database=self._database,
+            )
+            session.add(row)
+            session.flush()
+            session.add(JobRunRow(flow_run_id=flow_run_id, job_id=row.job_id))
+            return _job(row)
+
+    def add_run(self, job_id: int, flow_run_id: str) -> None:
+        """Say that one more run works on a job that somebody else made.
+
+        Raises:
+            NoSuchRecord: there is no such job.
+            InconsistentInput: the run works on another job.
+        """
+        with writing(self._engine) as session:
+            lock_name(session, flow_run_id)
+            if session.get(UserJobRow, job_id) is None:
+                raise NoSuchRecord(_no_job(job_id))
+            known = session.get(JobRunRow, flow_run_id)
+            if known is None:
+                session.add(JobRunRow(flow_run_id=flow_run_id, job_id=job_id))
+            elif known.job_id != job_id:
+                msg = f"flow run {flow_run_id} works on job {known.job_id}, not on {job_id}"
+                raise InconsistentInput(msg)
+
+    def job(self, job_id: int) -> UserJob:
+        """Return a job; its status may be any text that others wrote.
+
+        Raises:
+            NoSuchRecord: there is none.
+        """
+        with reading(self._engine) as session:
+            row = session.get(UserJobRow, job_id)
+            if row is None:
+                raise NoSuchRecord(_no_job(job_id))
+            return _job(row)
+
+    def of_run(self, flow_run_id: str) -> UserJob:
+        """Return the job that a flow run works on, in one query.
+
+        Raises:
+            NoSuchRecord: the run is none of ours.
+        """
+        query = select(UserJobRow).join(JobRunRow).where(JobRunRow.flow_run_id == flow_run_id)
+        with reading(self._engine) as session:
+            row = session.scalar(query)
+            if row is None:
+                msg = f"no job was worked on by flow run {flow_run_id}"
+                raise NoSuchRecord(msg)
+            return _job(row)
+
+    def runs(self, job_id: int) -> list[str]:
+        """Return the flow runs that worked on a job, the newest last, in one query."""
+        query = select(JobRunRow).where(JobRunRow.job_id == job_id)
+        query = query.order_by(JobRunRow.started, JobRunRow.flow_run_id)
+        with reading(self._engine) as session:
+            return [row.flow_run_id for row in session.scalars(query)]
+
+    def close(
+        self,
+        job_id: int,
+        status: JobStatus,
+        *,
+        output_location: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Write what became of a job.
+
+        Raises:
+            NoSuchRecord: there is none.
+        """
+        with writing(self._engine) as session:
+            row = session.get(UserJobRow, job_id, with_for_update=True)
+            if row is None:
+                raise NoSuchRecord(_no_job(job_id))
+            row.status = status.value
+            row.output_location = output_location or row.output_location
+            row.version = version or row.version
+
+    # Analyses, e.g. a locus search
+
+    def add_analysis(
+        self, kind: str, name: str, data: dict[str, Any], *, user_id: int | None = None
+    ) -> int:
+        """Return the id of a new analysis: a row of `user_preferences`."""
+        with writing(self._engine) as session:
+            row = UserPreferenceRow(
+                type=kind,
+                name=name,
+                database=self._database,
+                data=encoded(data),
+                user_id=user_id,
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def analysis(self, analysis_id: int) -> dict[str, Any]:
+        """Return an analysis' data, decoded however it was encoded.
+
+        Raises:
+            NoSuchRecord: there is none.
+        """
+        with reading(self._engine) as session:
+            return _data(session, analysis_id)[1]
+
+    def update_analysis(self, analysis_id: int, changes: dict[str, Any]) -> None:
+        """Set some keys of an analysis' data; the others stay. None removes a key.
+
+        Raises:
+            NoSuchRecord: there is none.
+        """
+        with writing(self._engine) as session:
+            row, data = _data(session, analysis_id, lock=True)
+            removed = {key for key, value in changes.items() if value is None}
+            merged = data | changes
+            row.data = encoded({key: merged[key] for key in merged if key not in removed})
+
+
+def _data(
+    session: Session, analysis_id: int, *, lock: bool = False
+) -> tuple[UserPreferenceRow, dict[str, Any]]:
+    row = session.get(UserPreferenceRow, analysis_id, with_for_update=lock or None)
+    if row is None:
+        msg = f"there is no analysis {analysis_id} in user_preferences"
+        raise NoSuchRecord(msg)
+    return row, decoded(row.data, f"user_preferences {analysis_id}")
+
+
+def _job(row: UserJobRow) -> UserJob:
+    return UserJob(
+        id=row.job_id,
+        accession=row.accession or "",
+        pipeline=row.pipeline or "",
+        status=row.status or "",
+        database=row.database or "",
+        user_id=row.user_id,
+        output_location=row.output_location,
+        version=row.version,
+        sent=row.date_sent,
+    )
+
+
+def _no_job(job_id: int) -> str:
+    return f"there is no job {job_id} in user_jobs"

@@ -1,0 +1,123 @@
+"""The rows of `assembly_lookup`: what the site reads of a call.
+
+One for each assembly and scheme, but for SNP calls, which have one for each reference: their
+`st_barcode` is the reference's. Those are never ours to write.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, undefer
+
+from blocks.genomics.legacy_json import decoded, encoded
+from blocks.genomics.records import Lookup, LookupStatus
+from blocks.genomics.tables import AssemblyLookupRow, SchemeCallRow
+
+RESULTS = "results"
+OF_AN_ASSEMBLY = "_AS"
+
+
+def all_lookups(session: Session, assembly_id: int, scheme_id: int) -> list[Lookup]:
+    """Return every row of a pair with its annotation, oldest first."""
+    query = _of_pair(assembly_id, scheme_id).options(undefer(AssemblyLookupRow.annotation))
+    return [_lookup(row, row.annotation) for row in session.scalars(query)]
+
+
+def newest_lookup(session: Session, assembly_id: int, scheme_id: int) -> Lookup | None:
+    """Return the row of a pair that calls are written to, without its annotation."""
+    rows = _own(session, assembly_id, scheme_id)
+    return _lookup(rows[-1], None) if rows else None
+
+
+def stored_results(lookup: Lookup) -> dict[str, Any]:
+    """Return the results in `other_data`; empty if there are none."""
+    found = lookup.other_data.get(RESULTS)
+    return dict[str, Any](found) if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownArgumentType] - keys are text in JSON
+
+
+def write_lookup(
+    session: Session,
+    call: SchemeCallRow,
+    *,
+    st_barcode: str | None = None,
+    annotation: str | None = None,
+    results: dict[str, Any] | None = None,
+) -> None:
+    """Write the row of a call; keys of `other_data` that are not ours stay.
+
+    What is None stays as it is.
+    """
+    rows = _own(session, call.assembly_id, call.scheme_id)
+    row = rows[-1] if rows else _added(session, call)
+    data = _data(row)
+    if st_barcode is not None:
+        data = _joined(session, rows[:-1], st_barcode) | data
+        row.st_barcode = st_barcode
+    row.status = call.status
+    if annotation is not None:
+        row.annotation = annotation
+    if call.status == LookupStatus.COMPLETE:
+        row.version = str(call.scheme_version)
+    data |= _counters(call)
+    if results is not None:
+        data[RESULTS] = results
+    row.other_data = encoded(data)
+
+
+def _of_pair(assembly_id: int, scheme_id: int) -> Select[AssemblyLookupRow]:
+    of_assembly = AssemblyLookupRow.assembly_id == assembly_id
+    query = select(AssemblyLookupRow).where(of_assembly, AssemblyLookupRow.scheme_id == scheme_id)
+    return query.order_by(AssemblyLookupRow.id)
+
+
+def _own(session: Session, assembly_id: int, scheme_id: int) -> list[AssemblyLookupRow]:
+    rows = session.scalars(_of_pair(assembly_id, scheme_id)).all()
+    return [row for row in rows if not (row.st_barcode or "").endswith(OF_AN_ASSEMBLY)]
+
+
+def _added(session: Session, call: SchemeCallRow) -> AssemblyLookupRow:
+    row = AssemblyLookupRow(assembly_id=call.assembly_id, scheme_id=call.scheme_id, st_barcode="")
+    session.add(row)
+    return row
+
+
+def _joined(
+    session: Session, older: Sequence[AssemblyLookupRow], st_barcode: str
+) -> dict[str, Any]:
+    """Return what older rows of this type say, and remove them: their key is needed."""
+    data = dict[str, Any]()
+    for row in older:
+        if row.st_barcode == st_barcode:
+            data |= _data(row)
+            session.delete(row)
+    session.flush()
+    return data
+
+
+def _counters(call: SchemeCallRow) -> dict[str, Any]:
+    """Return the counters that old readers know; written from our history, read by nothing."""
+    return {
+        "job_id": call.job_id,
+        "job_count": call.sent,
+        "complete_count": call.completed,
+        "queued_count": int(call.status == LookupStatus.QUEUED),
+        "fail_count": call.failed,
+    }
+
+
+def _data(row: AssemblyLookupRow) -> dict[str, Any]:
+    where = f"other_data of assembly {row.assembly_id} and scheme {row.scheme_id}"
+    return decoded(row.other_data, where)
+
+
+def _lookup(row: AssemblyLookupRow, annotation: str | None) -> Lookup:
+    return Lookup(
+        assembly_id=row.assembly_id,
+        scheme_id=row.scheme_id,
+        st_barcode=row.st_barcode or "",
+        status=row.status,
+        version=row.version,
+        annotation=annotation,
+        other_data=_data(row),
+    )

@@ -1,0 +1,1 @@
+"""Alembic's steps from no tables to those of `tables.py`; run by `schema.migrate`."""

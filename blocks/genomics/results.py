@@ -1,0 +1,294 @@
+"""What is stored of a call: who may make it, what was found, and where."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from blocks.errors import InconsistentInput
+from blocks.genomics.gff import gff_text, positions_of
+from blocks.genomics.lookup_rows import all_lookups, newest_lookup, stored_results, write_lookup
+from blocks.genomics.minting import numbered, sequence_type
+from blocks.genomics.records import (
+    CallStatus,
+    Claim,
+    Fate,
+    LocusCall,
+    LocusPosition,
+    Lookup,
+    LookupStatus,
+    Place,
+    SchemeCall,
+    Typing,
+)
+from blocks.genomics.sessions import printable, reading, writing
+from blocks.genomics.tables import (
+    LocusPositionRow,
+    LocusRow,
+    SchemeCallRow,
+    SchemeRow,
+    now,
+)
+
+LOCI_IN_RESULTS = 100  # a scheme with more tells its counts, not every allele
+
+
+class CallStore:
+    """The calls of one species database. Every method is one transaction."""
+
+    def __init__(self, engine: Engine, prefix: str) -> None:
+        self._engine = engine
+        self._prefix = prefix
+
+    def claim(self, claim: Claim, *, force: bool = False, held_by: str = "") -> SchemeCall:
+        """Take the right to call a scheme on an assembly, if nobody has it; return who has it.
+
+        The claim is given when the answer is QUEUED for this claim's flow run. COMPLETE means
+        that there is a result for this version of assembly and scheme already.
+
+        Args:
+            claim: What is wanted.
+            force: Take it also when there is a result.
+            held_by: A flow run that is over, and whose right may be taken.
+        """
+        with writing(self._engine) as session:
+            row = _row_of(session, claim) or _new_row(session, claim)
+            if not _is_free(row, claim, force=force, held_by=held_by):
+                return _call(session, row, claim.scheme.description)
+            row.status, row.fate, row.reason = LookupStatus.QUEUED.value, None, None
+            row.job_id, row.flow_run_id, row.tool = claim.job_id, claim.flow_run_id, claim.tool
+            row.assembly_version = claim.assembly.version
+            row.scheme_version = claim.scheme.version
+            row.sent, row.changed = row.sent + 1, now()
+            write_lookup(session, row)
+            return _call(session, row, claim.scheme.description)
+
+    def store_typing(
+        self, claim: Claim, calls: Sequence[LocusCall], *, mint: bool = True
+    ) -> Typing:
+        """Store what was called; return it with the numbers of new alleles and the type.
+
+        New alleles and the type are minted, positions and lookup row are written, in one
+        transaction; a lock on the scheme lets one genome mint at a time.
+
+        Args:
+            claim: Whose right it is; nothing is written if it was lost.
+            calls: In the order of the scheme's loci.
+            mint: Whether new alleles and types may get a number.
+
+        Raises:
+            InconsistentInput: the claim is another run's now.
+        """
+        with writing(self._engine) as session:
+            row = _held(session, claim)
+            delivered = row.status == LookupStatus.COMPLETE
+            mint = mint and not delivered
+            settled = numbered(session, claim, calls, mint=mint)
+            st = sequence_type(session, claim, settled, self._prefix, mint=mint)
+            typing = Typing(
+                assembly=claim.assembly.barcode,
+                scheme=claim.scheme.description,
+                calls=tuple(settled),
+                st=st,
+            )
+            if not delivered:
+                _write_positions(session, claim, settled)
+                _finish(row, LookupStatus.COMPLETE)
+                write_lookup(
+                    session, row,
+                    st_barcode=st.barcode if st else "",
+                    annotation=gff_text(positions_of(settled)),
+                    results=typing_results(typing),
+                )  # fmt: skip
+            return typing
+
+    def store_results(self, claim: Claim, results: Mapping[str, Any]) -> None:
+        """Store what a generic scheme found.
+
+        Raises:
+            InconsistentInput: the claim is another run's now.
+        """
+        with writing(self._engine) as session:
+            row = _held(session, claim)
+            if row.status != LookupStatus.COMPLETE:
+                _finish(row, LookupStatus.COMPLETE)
+                write_lookup(session, row, results=dict(results))
+
+    def fail(self, claim: Claim, fate: Fate, reason: str) -> None:
+        """Store that a call failed, unless its claim is another run's now."""
+        with writing(self._engine) as session:
+            row = _row_of(session, claim)
+            mine = row is not None and row.flow_run_id == claim.flow_run_id
+            if row is None or not mine or row.status != LookupStatus.QUEUED:
+                return
+            _finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
+            write_lookup(session, row)
+
+    def fail_open(self, flow_run_id: str, fate: Fate, reason: str) -> int:
+        """Store that what a flow run left open has failed; return how many calls that were."""
+        mine = SchemeCallRow.flow_run_id == flow_run_id
+        query = select(SchemeCallRow).where(mine, SchemeCallRow.status == LookupStatus.QUEUED.value)
+        with writing(self._engine) as session:
+            rows = session.scalars(query.with_for_update()).all()
+            for row in rows:
+                _finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
+                write_lookup(session, row)
+            return len(rows)
+
+    # Reading
+
+    def calls(self, assembly_id: int) -> list[SchemeCall]:
+        """Return what became of every scheme that was called on an assembly."""
+        query = (
+            select(SchemeCallRow, SchemeRow.description)
+            .join(SchemeRow, SchemeRow.id == SchemeCallRow.scheme_id)
+            .where(SchemeCallRow.assembly_id == assembly_id)
+            .order_by(SchemeRow.id)
+        )
+        with reading(self._engine) as session:
+            return [_call(session, row, scheme) for row, scheme in session.execute(query)]
+
+    def lookups(self, assembly_id: int, scheme_id: int) -> list[Lookup]:
+        """Return the rows of `assembly_lookup` of a pair; more than one for SNP calls only."""
+        with reading(self._engine) as session:
+            return all_lookups(session, assembly_id, scheme_id)
+
+    def positions(
+        self, scheme_id: int, locus: str, assembly_ids: Sequence[int]
+    ) -> dict[int, list[LocusPosition]]:
+        """Return where a locus lies on each of these assemblies; those without it are left out."""
+        columns = LocusPositionRow
+        query = (
+            select(
+                columns.assembly_id, columns.copy, columns.contig, columns.start, columns.end,
+                columns.strand, columns.status, columns.allele,
+            )
+            .join(LocusRow, LocusRow.id == columns.locus_id)
+            .where(
+                LocusRow.scheme_id == scheme_id,
+                LocusRow.name == locus,
+                columns.scheme_id == scheme_id,
+                columns.assembly_id.in_(assembly_ids),
+            )
+            .order_by(columns.assembly_id, columns.copy)
+        )  # fmt: skip
+        found = dict[int, list[LocusPosition]]()
+        with reading(self._engine) as session:
+            for assembly, copy, contig, start, end, strand, status, allele in session.execute(
+                query
+            ):
+                side = "+" if strand == "+" else "-"
+                position = LocusPosition(
+                    locus=locus,
+                    copy_number=copy,
+                    place=Place(contig=contig, start=start, end=end, strand=side),
+                    status=CallStatus(status),
+                    allele=allele,
+                )
+                found.setdefault(assembly, []).append(position)
+        return found
+
+
+def typing_results(typing: Typing) -> dict[str, Any]:
+    """Return what `other_data.results` says of a typing."""
+    facts: dict[str, Any] = {
+        "ST": typing.st.number if typing.st else None,
+        "loci": {str(status): count for status, count in typing.counts.items()},
+    }
+    if len(typing.calls) <= LOCI_IN_RESULTS:
+        facts["alleles"] = {call.locus: call.code for call in typing.calls}
+    return facts
+
+
+def _row_of(session: Session, claim: Claim) -> SchemeCallRow | None:
+    return session.get(SchemeCallRow, (claim.assembly.id, claim.scheme.id), with_for_update=True)
+
+
+def _new_row(session: Session, claim: Claim) -> SchemeCallRow:
+    """Make the row of a pair; if another makes it at this moment, wait and return theirs."""
+    name = session.get_bind().dialect.name
+    insert_row = postgresql.insert if name == "postgresql" else sqlite.insert
+    key = {"assembly_id": claim.assembly.id, "scheme_id": claim.scheme.id}
+    new = insert_row(SchemeCallRow).values(**key, status="")
+    session.execute(new.on_conflict_do_nothing())
+    return session.get_one(SchemeCallRow, tuple(key.values()), with_for_update=True)
+
+
+def _is_free(row: SchemeCallRow, claim: Claim, *, force: bool, held_by: str) -> bool:
+    if row.flow_run_id == claim.flow_run_id:
+        return row.status != LookupStatus.COMPLETE
+    if row.status == LookupStatus.QUEUED:
+        return bool(held_by) and row.flow_run_id == held_by
+    same = (row.assembly_version, row.scheme_version) == (
+        claim.assembly.version,
+        claim.scheme.version,
+    )
+    return force or row.status != LookupStatus.COMPLETE or not same
+
+
+def _held(session: Session, claim: Claim) -> SchemeCallRow:
+    row = _row_of(session, claim)
+    if row is None or row.flow_run_id != claim.flow_run_id:
+        msg = (
+            f"{claim.scheme.description} of {claim.assembly.barcode} was given to another flow "
+            "run meanwhile; what this one found is not stored"
+        )
+        raise InconsistentInput(msg)
+    return row
+
+
+def _finish(
+    row: SchemeCallRow, status: LookupStatus, *, fate: Fate | None = None, reason: str = ""
+) -> None:
+    row.status, row.changed = status.value, now()
+    row.fate, row.reason = fate.value if fate else None, printable(reason) or None
+    if status is LookupStatus.COMPLETE:
+        row.completed += 1
+    else:
+        row.failed += 1
+
+
+# Rows
+
+
+def _write_positions(session: Session, claim: Claim, calls: Sequence[LocusCall]) -> None:
+    ids = {locus.name: locus.id for locus in claim.scheme.loci}
+    session.execute(
+        delete(LocusPositionRow).where(
+            LocusPositionRow.assembly_id == claim.assembly.id,
+            LocusPositionRow.scheme_id == claim.scheme.id,
+        )
+    )
+    rows = [
+        {
+            "assembly_id": claim.assembly.id,
+            "scheme_id": claim.scheme.id,
+            "locus_id": ids[one.locus],
+            "copy": one.copy_number,
+            "contig": one.place.contig,
+            "start": one.place.start,
+            "end": one.place.end,
+            "strand": one.place.strand,
+            "status": one.status.value,
+            "allele": one.allele,
+        }
+        for one in positions_of(calls)
+    ]
+    if rows:
+        session.execute(insert(LocusPositionRow), rows)
+
+
+def _call(session: Session, row: SchemeCallRow, scheme: str) -> SchemeCall:
+    lookup = newest_lookup(session, row.assembly_id, row.scheme_id)
+    return SchemeCall(
+        scheme=scheme,
+        status=LookupStatus(row.status),
+        fate=Fate(row.fate) if row.fate else None,
+        reason=row.reason or "",
+        flow_run_id=row.flow_run_id or "",
+        job_id=row.job_id,
+        st_barcode=lookup.st_barcode if lookup else "",
+        results=stored_results(lookup) if lookup else {},
+    )
