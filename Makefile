@@ -37,6 +37,7 @@ test: $(READY)
 
 services:
 	@sh deployments/debian.sh services
+	@PYTHON=$(PYTHON) sh deployments/debian.sh sistr .venv-sistr
 
 lint: $(READY)
 	$(VENV)/bin/ruff format --check .
@@ -48,4 +49,4 @@ bench: $(READY)
 	$(VENV)/bin/python -m tests.benchmarks.share_of_wall_time
 
 clean:
-	rm -rf $(VENV) limsflow-demo limsflow-home
+	rm -rf $(VENV) .venv-sistr limsflow-demo limsflow-home

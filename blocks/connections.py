@@ -9,6 +9,9 @@ from pydantic import Field, SecretStr, field_validator
 
 from blocks.database import refuse_secret
 from blocks.errors import InvalidRequest
+from blocks.genomics.archive import ReadArchive
+from blocks.genomics.store import EnteroStore
+from blocks.genomics.store import open_store as open_entero
 from blocks.mx.store import IspybStore, open_store
 from blocks.program import Program, environment
 
@@ -96,6 +99,69 @@ class IspybDatabase(Block):
         return cls(url=SecretStr(name))
 
 
+class EnteroBase(Block):
+    """One species database of an EnteroBase, and the disk that its results lie on."""
+
+    _block_type_name: ClassVar[str | None] = "EnteroBase"
+    _block_type_slug: ClassVar[str | None] = "enterobase"
+    _description: ClassVar[str | None] = (
+        "Where strains, assemblies and schemes are, and where their files go."
+    )
+
+    url: SecretStr = Field(description="SQLAlchemy URL of the species database")
+    system_url: SecretStr | None = Field(
+        default=None, description="URL of the database with user_jobs; empty: the same one"
+    )
+    database: str = Field(
+        default="senterica", min_length=1, description="what user_jobs.database calls it"
+    )
+    prefix: str = Field(
+        default="SAL",
+        pattern="^[A-Z]{3}$",
+        description="three letters that its barcodes begin with",
+    )
+    genus: str = Field(
+        default="Salmonella", min_length=1, description="whose limits an assembly is judged by"
+    )
+    limits_file: str | None = Field(
+        default=None, description="JSON of the site's own quality limits; empty: EnteroBase's"
+    )
+    share: str = Field(
+        default="share_space", description="folder of assemblies and results, by job number"
+    )
+    uploads: str = Field(default="uploads", description="folder of the reads that users uploaded")
+    archive: ReadArchive = Field(
+        default_factory=ReadArchive, description="where public reads are fetched from"
+    )
+
+    @property
+    def limits(self) -> Path | None:
+        """The site's own quality limits, if it has any."""
+        return Path(self.limits_file) if self.limits_file else None
+
+    def store(self) -> EnteroStore:
+        """Return the store of this database."""
+        system = self.system_url.get_secret_value() if self.system_url else None
+        return open_entero(
+            self.url.get_secret_value(),
+            database=self.database,
+            prefix=self.prefix,
+            system_url=system,
+        )
+
+    @classmethod
+    async def named(cls, name: str) -> "EnteroBase":
+        """Return the saved block of this name, or for a URL without a password its database.
+
+        Raises:
+            InvalidRequest: there is none, or the URL would show a password in the run's page.
+        """
+        if "://" not in name:
+            return await _named(cls, name)
+        refuse_secret(name)
+        return cls(url=SecretStr(name))
+
+
 class Toolchain(Block):
     """External programs: where they are, their environment, what they may use."""
 
@@ -123,6 +189,13 @@ class Toolchain(Block):
     recipes_directory: str | None = Field(
         default=None, description="the facility's own recipe files, searched before ours"
     )
+    pipelines_directory: str | None = Field(
+        default=None, description="the site's own files of generic schemes, searched before ours"
+    )
+    kraken_database: str | None = Field(
+        default=None, description="folder of a Kraken 2 database; empty: species are not looked at"
+    )
+    memory_gb: int = Field(default=8, ge=1, le=4096, description="memory of one assembly, in GB")
 
     note: str = Field(
         default="",
@@ -142,6 +215,11 @@ class Toolchain(Block):
     def recipes(self) -> Path | None:
         """The facility's own recipes, if it has any."""
         return Path(self.recipes_directory) if self.recipes_directory else None
+
+    @property
+    def pipelines(self) -> Path | None:
+        """The site's own pipelines of generic schemes, if it has any."""
+        return Path(self.pipelines_directory) if self.pipelines_directory else None
 
     @classmethod
     async def named(cls, name: str) -> "Toolchain":

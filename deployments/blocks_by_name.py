@@ -2,7 +2,8 @@
 
 import asyncio
 
-from blocks.connections import IspybDatabase
+from blocks.connections import EnteroBase, IspybDatabase
+from blocks.genomics.store import EnteroStore
 from blocks.mx.store import IspybStore
 
 
@@ -13,3 +14,12 @@ def saved_store(name: str) -> IspybStore:
         InvalidRequest: there is none of this name.
     """
     return asyncio.run(IspybDatabase.named(name)).store()
+
+
+def saved_entero(name: str) -> EnteroStore:
+    """Return the store of a saved EnteroBase block.
+
+    Raises:
+        InvalidRequest: there is none of this name.
+    """
+    return asyncio.run(EnteroBase.named(name)).store()

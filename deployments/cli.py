@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from blocks.errors import LimsflowError, ProgramError
 from deployments.embedded import default_home
 
+ENTERO_HELP = "a saved block, a SQLAlchemy URL, or the path of a SQLite file"
 ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
 
 
@@ -74,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=4200, help="of the page; 0 is any free port")
     init = _command(commands, "init", "deployments.init:init", "create the tables of a database")
     init.add_argument("database", metavar="DB", help="SQLAlchemy URL, or a path for SQLite")
+    init.add_argument(
+        "--for", dest="kind", choices=("ispyb", "entero"), default="ispyb", help="whose tables"
+    )
     deploy = _command(
         commands, "deploy", "deployments.deploy:deploy", "register blocks, pool and deployments"
     )
@@ -81,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "doctor", "deployments.doctor:doctor", "is this machine ready")
     _add_reconcile(commands)
     _add_job(commands)
+    _add_scheme(commands)
+    _add_type(commands)
+    _add_isolate(commands)
     return parser
 
 
@@ -95,6 +102,22 @@ def _add_deploy_options(deploy: argparse.ArgumentParser) -> None:
         default=os.environ.get("LIMSFLOW_ISPYB_PROCESSING"),
         help="URL of the role with the stored procedures; or $LIMSFLOW_ISPYB_PROCESSING",
     )
+    deploy.add_argument(
+        "--entero",
+        default=os.environ.get("LIMSFLOW_ENTERO"),
+        help="SQLAlchemy URL of a species database; or $LIMSFLOW_ENTERO",
+    )
+    deploy.add_argument(
+        "--entero-system",
+        default=os.environ.get("LIMSFLOW_ENTERO_SYSTEM"),
+        help="URL of the database with user_jobs, if another; or $LIMSFLOW_ENTERO_SYSTEM",
+    )
+    deploy.add_argument("--database", help="what user_jobs.database calls the species database")
+    deploy.add_argument("--prefix", help="three letters that its barcodes begin with")
+    deploy.add_argument("--genus", help="whose limits its assemblies are judged by")
+    deploy.add_argument("--limits-file", help="JSON of the site's own limits")
+    deploy.add_argument("--share", help="folder of assemblies and results")
+    deploy.add_argument("--uploads", help="folder of uploaded reads")
     deploy.add_argument("--limit", type=_count, default=4, help="runs at once in the work pool")
     deploy.add_argument("--visit-depth", type=int, default=6, help="path parts of a visit")
     deploy.add_argument("--toolchain-directory", help="where programs are, if not on the PATH")
@@ -128,6 +151,71 @@ def _add_job(commands: Any) -> None:
     run.add_argument("--toolchain", default="PATH", help="block of the programs; PATH is the PATH")
     run.add_argument("--no-resume", action="store_true", help="run finished DIALS steps again")
     run.add_argument("--wait-s", type=float, default=60.0, help="for rows and images to arrive")
+
+
+def _add_scheme(commands: Any) -> None:
+    scheme = commands.add_parser("scheme", help="typing schemes of an EnteroBase")
+    verbs = scheme.add_subparsers(required=True, metavar="VERB")
+    load = _command(verbs, "load", "deployments.scheme:load", "a PubMLST-style folder")
+    load.add_argument("folder", type=Path, metavar="FOLDER", help=".tfa files and profiles")
+    load.add_argument("--name", help="machine name; the folder's unless given")
+    load.add_argument("--label", help="what a person reads; the machine name unless given")
+    load.add_argument(
+        "--not-automatic", action="store_true", help="do not call it on every new assembly"
+    )
+    load.add_argument("--max-missing", type=_share, help="share of loci a type may lack, 0 to 1")
+    load.add_argument(
+        "--own-numbers-from", type=_count, default=1, help="for alleles and types that are new here"
+    )
+    listing = _command(verbs, "list", "deployments.scheme:schemes", "the schemes of a database")
+    for verb in (load, listing):
+        verb.add_argument("--entero", default="entero", help=ENTERO_HELP)
+
+
+def _add_type(commands: Any) -> None:
+    typing = _command(
+        commands, "type", "deployments.scheme:type_file", "type one assembly; store nothing"
+    )
+    typing.add_argument("fasta", type=Path, metavar="FASTA", help="or FASTQ; plain or gzip")
+    typing.add_argument(
+        "--scheme", required=True, help="a scheme of --entero, or a PubMLST-style folder"
+    )
+    typing.add_argument("--entero", help=ENTERO_HELP)
+
+
+def _add_isolate(commands: Any) -> None:
+    isolate = commands.add_parser("isolate", help="strains, assemblies and their types")
+    verbs = isolate.add_subparsers(required=True, metavar="VERB")
+    add = _command(verbs, "add", "deployments.isolate:add", "register a genome that is assembled")
+    add.add_argument("file", type=Path, metavar="FILE", help="FASTA or FASTQ; plain or gzip")
+    add.add_argument("--strain", required=True, help="name of the strain")
+    show = _command(verbs, "show", "deployments.isolate:show", "an assembly and its schemes")
+    run = _command(verbs, "type", "deployments.isolate_run:type_one", "type it here and now")
+    for verb in (show, run):
+        verb.add_argument("barcode", metavar="BARCODE", help="like SAL_AA0019AA_AS")
+    run.add_argument("--scheme", help="all that are called by themselves unless given")
+    run.add_argument("--force", action="store_true", help="also where there is a result")
+    assemble = _command(
+        verbs, "assemble", "deployments.isolate_run:assemble", "from reads, here and now"
+    )
+    assemble.add_argument(
+        "reads", metavar="READS", help="run accessions with commas, or trace#read1#read2"
+    )
+    assemble.add_argument("--strain", default="", help="name; the first accession unless given")
+    assemble.add_argument("--assembler", default="spades", choices=("spades", "skesa", "megahit"))
+    for verb in (run, assemble):
+        verb.add_argument("--toolchain", default="PATH", help="block of the programs")
+    for verb in (add, show, run, assemble):
+        verb.add_argument("--entero", default="entero", help=ENTERO_HELP)
+
+
+def _share(text: str) -> float:
+    """Return a share: 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        msg = f"{text} is not between 0 and 1"
+        raise argparse.ArgumentTypeError(msg)
+    return number
 
 
 def _command(

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what Debian has, saying so first. `dials` is optional: without it the demo goes on.
-#   sh deployments/debian.sh venv | dials | services
+#   sh deployments/debian.sh venv | dials | services | sistr FOLDER
 set -u
 
 can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -40,12 +40,27 @@ dials)
     ;;
 services)
     can_install || { echo "make services needs root and apt-get." >&2; exit 1; }
-    echo "Installing DIALS, MariaDB and Chromium from Debian (about 5 minutes) ..."
-    install dials mariadb-server chromium fonts-dejavu-core || exit 1
-    dials.version && mariadbd --version && chromium --version
+    echo "Installing DIALS, MariaDB, PostgreSQL, Chromium, and the programs that assemble and type"
+    echo "bacteria, from Debian (about 6 minutes) ..."
+    # Without this, Debian starts a cluster of PostgreSQL on its port; the tests start their own.
+    mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+    install dials mariadb-server postgresql chromium fonts-dejavu-core \
+        fastp spades skesa megahit minimap2 samtools kraken2 ncbi-blast+ pilercr prodigal || exit 1
+    dials.version && mariadbd --version && chromium --version && spades.py --version
+    ;;
+sistr)
+    # SISTR wants libraries of its own, and comes with 350 MB of Salmonella.
+    folder=${2:?usage: debian.sh sistr FOLDER}
+    [ -x "$folder/bin/sistr" ] && cmp -s deployments/sistr.lock "$folder/.lock" && exit 0
+    echo "Installing SISTR into $folder (about a minute, 700 MB) ..."
+    rm -rf "$folder" && "${PYTHON:-python3}" -m venv "$folder" &&
+        "$folder/bin/pip" install --quiet --quiet --no-deps --requirement deployments/sistr.lock &&
+        cp deployments/sistr.lock "$folder/.lock"
     ;;
 *)
-    echo "usage: debian.sh venv | dials | services" >&2
+    echo "usage: debian.sh venv | dials | services | sistr FOLDER" >&2
     exit 2
     ;;
 esac

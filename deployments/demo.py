@@ -13,7 +13,16 @@ from blocks.mx.store import create_tables, open_store
 from blocks.mx.synthetic_sweep import SyntheticCrystal, write_sweep
 from blocks.program import run_program
 from deployments import replay
+from deployments.demo_isolate import (
+    STRAIN,
+    DemoIsolate,
+    entero_options,
+    entero_store,
+    make_isolate,
+)
 from deployments.embedded import Home, make_home
+from deployments.isolate import as_text as isolate_text
+from deployments.isolate import isolate_facts
 from deployments.job import as_text, job_facts
 from deployments.stack import FOR_EVER_S, prefect_server, run_ours
 from tasks.mx.requests import create_job
@@ -37,18 +46,23 @@ async def _demo(home: Home, *, as_json: bool) -> int:
     say("Starting a Prefect server of its own (about 15 s) ...")
     async with prefect_server(home):
         say(f"The page: {home.page_url} (it ends with this command; 'make serve' leaves it up)")
-        job_id, replayed = await prepare(home, say)
-        say(f"Processing job {job_id}, recipe dials:")
-        status = await _run_job(home, job_id, say)
+        job_id, isolate, replayed = await prepare(home, say)
+        say(f"An isolate: typing {isolate.barcode}, {STRAIN!r}, by every scheme:")
+        status = await _type_isolate(home, isolate, say)
+        say(f"A crystal: processing job {job_id}, recipe dials:")
+        status = await _run_job(home, job_id, say) or status
     store = open_store(home.ispyb_url)
     facts = job_facts(store, job_id)
     if as_json:
-        print(json.dumps({**facts, "replayed": replayed, "folder": str(home.folder)}))
+        typed = isolate_facts(entero_store(home), isolate.barcode)
+        rest = {"isolate": typed, "replayed": replayed, "folder": str(home.folder)}
+        print(json.dumps({**facts, **rest}))
         return status
     say("")
     say("\n".join(as_text({**facts, "attempts": facts["attempts"][-1:]})))
     say("")
     say(_truth())
+    say(f"The isolate: {home.entero_url}  (limsflow isolate show {isolate.barcode})")
     say(f"Rows:  {home.ispyb_url}  (limsflow job show {job_id} --ispyb {home.ispyb_url})")
     say(f"Files: {home.visit / 'processed'}")
     say(f"The page again, with this run and its pictures: limsflow serve --home {home.folder}")
@@ -58,8 +72,8 @@ async def _demo(home: Home, *, as_json: bool) -> int:
     return status
 
 
-async def prepare(home: Home, say: Say | None = None) -> tuple[int, str]:
-    """Make input, database, blocks and deployments; return the job's id and what is replayed."""
+async def prepare(home: Home, say: Say | None = None) -> tuple[int, DemoIsolate, str]:
+    """Make input, databases, blocks and deployments; return job, isolate, what is replayed."""
     say = say or _quiet
     programs, replayed = programs_of(home)
     if replayed:
@@ -67,12 +81,15 @@ async def prepare(home: Home, say: Say | None = None) -> tuple[int, str]:
     await asyncio.to_thread(make_images, home, say)
     create_tables(home.ispyb_url)
     job_id = await asyncio.to_thread(first_job, home)
+    say("Simulating a bacterial genome, and schemes that type it ...")
+    isolate = await asyncio.to_thread(make_isolate, home)
     say("Registering blocks and deployments ...")
     arguments = ["--ispyb", home.ispyb_url, "--visit-depth", str(len(home.visit.parts))]
     where = ["--toolchain-directory", str(programs)] if programs else []
     where += ["--toolchain-note", "REPLAYED, not run: a recording of DIALS"] if programs else []
-    await run_ours(home, ["deploy", *arguments, *where], log_name="limsflow-deploy")
-    return job_id, replayed
+    arguments += [*where, *entero_options(home)]
+    await run_ours(home, ["deploy", *arguments], log_name="limsflow-deploy")
+    return job_id, isolate, replayed
 
 
 def programs_of(home: Home) -> tuple[Path | None, str]:
@@ -127,6 +144,22 @@ def job_request(directory: Path) -> JobRequest:
         sweeps=sweeps,
         display_name="Simulated crystal, two sweeps",
     )
+
+
+async def _type_isolate(home: Home, isolate: DemoIsolate, say: Say) -> int:
+    """Type the genome, and say what it was made of."""
+    run = await run_program(
+        home.command("python"),
+        ["-m", "deployments.cli", "isolate", "type", isolate.barcode],
+        directory=home.folder / "logs",
+        timeout_s=FOR_EVER_S,
+        log_name="isolate-type",
+    )
+    if run.exit_status != 0:
+        say(run.log_tail())
+    say("\n".join(isolate_text(isolate_facts(entero_store(home), isolate.barcode))))
+    say(f"What it was made of: {isolate.truth}.")
+    return 1 if run.exit_status is None else run.exit_status
 
 
 async def _run_job(home: Home, job_id: int, say: Say) -> int:

@@ -6,6 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from blocks.connections import EnteroBase
 from blocks.errors import InvalidRequest
 from deployments.embedded import ROOT, own_program
 from deployments.register import register_all
@@ -29,8 +32,30 @@ def deploy(options: argparse.Namespace) -> int:
                 visit_depth=options.visit_depth,
                 toolchain_directory=options.toolchain_directory,
                 toolchain_note=options.toolchain_note,
+                entero=_entero(options),
                 limit=options.limit,
             )
         )
-    print("registered: blocks ispyb and mx, work pool limsflow, every deployment of prefect.yaml")
+    names = "ispyb, mx, genomics" + (", entero" if options.entero else "")
+    print(f"registered: blocks {names}; work pool limsflow; every deployment of prefect.yaml")
     return 0
+
+
+def _entero(options: argparse.Namespace) -> EnteroBase | None:
+    """Return the EnteroBase that the options describe, None if they name none."""
+    if not options.entero:
+        return None
+    system = SecretStr(options.entero_system) if options.entero_system else None
+    given = {
+        "database": options.database,
+        "prefix": options.prefix,
+        "genus": options.genus,
+        "limits_file": options.limits_file,
+        "share": options.share,
+        "uploads": options.uploads,
+    }
+    return EnteroBase(
+        url=SecretStr(options.entero),
+        system_url=system,
+        **{name: value for name, value in given.items() if value is not None},
+    )

@@ -48,6 +48,11 @@ class Home(Record):
         return f"sqlite:///{self.ispyb_path}"
 
     @property
+    def entero_url(self) -> str:
+        """The SQLAlchemy URL of the SQLite file that stands for an EnteroBase."""
+        return f"sqlite:///{self.folder / 'entero.db'}"
+
+    @property
     def api_url(self) -> str:
         """Where Prefect's API answers."""
         return f"http://127.0.0.1:{self.port}/api"

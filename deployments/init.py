@@ -4,6 +4,7 @@ import argparse
 import json
 
 from blocks.errors import InvalidRequest
+from blocks.genomics.schema import migrate
 from blocks.mx.store import create_tables
 
 
@@ -14,7 +15,7 @@ def init(options: argparse.Namespace) -> int:
         msg = "say which database: a SQLAlchemy URL, or a path for SQLite"
         raise InvalidRequest(msg)
     url = name if "://" in name else f"sqlite:///{name}"
-    made = create_tables(url)
+    made = migrate(url) if options.kind == "entero" else create_tables(url)
     if options.json:
         print(json.dumps({"created": made}))
     else:

@@ -20,7 +20,7 @@ from flows.reprocess_job import reprocess_job
 def run(options: argparse.Namespace) -> int:
     """Run one job in this process; print progress, then what `job show` prints."""
     refuse_url_with_secret(options.ispyb)
-    _print_progress(to_stderr=options.json)
+    print_progress(to_stderr=options.json)
     outcome = asyncio.run(
         reprocess_job(
             options.id,
@@ -68,9 +68,10 @@ def refuse_url_with_secret(name: str) -> None:
         refuse_secret(name)
 
 
-def _print_progress(*, to_stderr: bool) -> None:
+def print_progress(*, to_stderr: bool) -> None:
+    """Print what the tasks say of their progress, one line each."""
     handler = logging.StreamHandler(sys.stderr if to_stderr else sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("tasks.mx")
+    logger = logging.getLogger("tasks")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

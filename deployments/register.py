@@ -8,7 +8,7 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 from pydantic import SecretStr
 
-from blocks.connections import IspybDatabase, Toolchain
+from blocks.connections import EnteroBase, IspybDatabase, Toolchain
 from blocks.program import Program, run_program
 from deployments.embedded import ROOT
 
@@ -23,8 +23,9 @@ async def register_blocks(
     visit_depth: int,
     toolchain_directory: str | None,
     toolchain_note: str,
+    entero: EnteroBase | None,
 ) -> None:
-    """Save the blocks `ispyb` and `mx`, and their types with their forms."""
+    """Save the blocks `ispyb` and `mx`, `entero` and `genomics`, and their types' forms."""
     database = IspybDatabase(
         url=SecretStr(ispyb_url),
         processing_url=SecretStr(processing_url) if processing_url else None,
@@ -32,6 +33,11 @@ async def register_blocks(
     )
     await database.asave("ispyb", overwrite=True)
     await Toolchain(directory=toolchain_directory, note=toolchain_note).asave("mx", overwrite=True)
+    await Toolchain().asave("genomics", overwrite=True)
+    if entero:
+        await entero.asave("entero", overwrite=True)
+    else:
+        await EnteroBase.aregister_type_and_schema()
 
 
 async def register_pool(limit: int) -> None:
@@ -67,6 +73,7 @@ async def register_all(
     visit_depth: int = 6,
     toolchain_directory: str | None = None,
     toolchain_note: str = "",
+    entero: EnteroBase | None = None,
     limit: int = 4,
 ) -> None:
     """Register blocks and pool, then the deployments that name them."""
@@ -77,6 +84,7 @@ async def register_all(
             visit_depth=visit_depth,
             toolchain_directory=toolchain_directory,
             toolchain_note=toolchain_note,
+            entero=entero,
         ),
         register_pool(limit),
     )

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping
 
 from deployments.demo import prepare
+from deployments.demo_isolate import READS
 from deployments.embedded import Home, free_port, make_home
 from deployments.stack import prefect_server, worker
 
@@ -23,14 +24,17 @@ async def _serve(home: Home, *, as_json: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with prefect_server(home):
-        job_id, replayed = await prepare(home)
+        job_id, isolate, replayed = await prepare(home)
         async with worker(home):
             facts = {
                 "page": home.page_url,
                 "api": home.api_url,
                 "ispyb": home.ispyb_url,
+                "entero": home.entero_url,
                 "folder": str(home.folder),
                 "example_job": job_id,
+                "example_assembly": isolate.barcode,
+                "example_reads": "#".join(("demo", *READS)),
                 "replayed": replayed,
             }
             print(json.dumps(facts) if as_json else "\n".join(_text(facts)), flush=True)
@@ -44,6 +48,9 @@ def _text(facts: Mapping[str, object]) -> list[str]:
         f"ISPyB:      {facts['ispyb']}",
         f"The folder: {facts['folder']}",
         f"Start 'reprocess-job/default' with processing job {facts['example_job']} from the page's",
-        "Deployments, or create a job with 'create-job/default'. Ctrl-C ends everything.",
+        "Deployments, or create a job with 'create-job/default'.",
+        f"EnteroBase: {facts['entero']}",
+        f"Start 'type-assembly/default' with {facts['example_assembly']} and a scheme, or",
+        f"'assemble-strain/default' with {facts['example_reads']}. Ctrl-C ends everything.",
         *(["", str(facts["replayed"])] if facts["replayed"] else []),
     ]

@@ -1,0 +1,111 @@
+"""`limsflow scheme load/list` and `limsflow type`: typing in a shell."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from blocks.errors import InvalidRequest
+from blocks.genomics.genome import read_genome
+from blocks.genomics.records import LocusCall, SequenceType, Typing
+from blocks.genomics.scheme_folder import SchemeFolder, read_scheme_folder
+from blocks.genomics.store import EnteroStore
+from deployments.entero import store_of
+from tasks.genomics.alleles import LocusAlleles, TypingIndex, build_index, type_genome
+from tasks.genomics.indexes import IndexCache
+from tasks.genomics.profiles import codes_of, type_among
+from tasks.genomics.scheme_loading import load_scheme, scheme_param
+
+SHOWN = 12  # parts of a folder that were left out, in the terminal
+TABLE_LOCI = 60  # a scheme with more prints only what is not an exact allele
+
+
+def load(options: argparse.Namespace) -> int:
+    """Load a folder into the database; say what is new and what was left out."""
+    folder = read_scheme_folder(options.folder, options.name)
+    param = scheme_param(
+        folder,
+        automatic=not options.not_automatic,
+        max_missing=options.max_missing,
+        first_own_number=options.own_numbers_from,
+    )
+    store = store_of(options.entero)
+    loaded = load_scheme(store.schemes, folder, name=options.label or folder.name, param=param)
+    left_out = [str(one) for one in folder.left_out]
+    if options.json:
+        print(json.dumps({**loaded.model_dump(), "left_out": left_out}))
+        return 0
+    print(
+        f"{loaded.scheme}, version {loaded.version}: {loaded.loci} loci, {loaded.alleles} alleles "
+        f"({loaded.new_alleles} new), {loaded.types} types ({loaded.new_types} new)"
+    )
+    for line in left_out[:SHOWN]:
+        print(f"left out: {line}")
+    if len(left_out) > SHOWN:
+        print(f"left out: {len(left_out) - SHOWN} more; --json has them all")
+    return 0
+
+
+def schemes(options: argparse.Namespace) -> int:
+    """Print the schemes of a database."""
+    found = store_of(options.entero).schemes.schemes()
+    if options.json:
+        print(json.dumps([scheme.model_dump(exclude={"loci"}) for scheme in found]))
+        return 0
+    for scheme in found:
+        kind = "nomenclature" if scheme.is_nomenclature else scheme.param.pipeline or "generic"
+        automatic = "called on every assembly" if scheme.is_automatic else "called on request"
+        print(f"{scheme.description:30} version {scheme.version:<4} {kind}, {automatic}")
+    if not found:
+        print("no schemes: see 'limsflow scheme load'", file=sys.stderr)
+    return 0
+
+
+def type_file(options: argparse.Namespace) -> int:
+    """Type one assembly file; nothing is minted and nothing is stored."""
+    if options.entero is not None:
+        typing = _by_database(store_of(options.entero), options.scheme, options.fasta)
+    elif Path(options.scheme).is_dir():
+        typing = _by_folder(read_scheme_folder(Path(options.scheme)), options.fasta)
+    else:
+        msg = f"{options.scheme} is no folder: name a scheme's folder, or a database with --entero"
+        raise InvalidRequest(msg)
+    print(typing.model_dump_json(indent=2) if options.json else as_text(typing))
+    return 0
+
+
+def _by_database(store: EnteroStore, name: str, path: Path) -> Typing:
+    scheme = store.schemes.scheme(name)
+    calls = _calls(IndexCache().index(store.schemes, scheme, where=""), path)
+    known = store.schemes.type_of(scheme.id, codes_of(calls) or ())
+    st = SequenceType(number=known[0], barcode=known[1]) if known else None
+    return Typing(assembly=path.name, scheme=name, calls=calls, st=st)
+
+
+def _by_folder(folder: SchemeFolder, path: Path) -> Typing:
+    loci = [LocusAlleles(locus, folder.alleles(locus)) for locus in folder.loci]
+    calls = _calls(build_index(loci, coding=folder.coding), path)
+    number = type_among(folder.profiles(), codes_of(calls))
+    st = SequenceType(number=number, barcode="") if number is not None else None
+    return Typing(assembly=path.name, scheme=folder.name, calls=calls, st=st)
+
+
+def _calls(index: TypingIndex, path: Path) -> tuple[LocusCall, ...]:
+    return type_genome(read_genome(path), index)
+
+
+def as_text(typing: Typing) -> str:
+    """Return a typing as lines for a terminal."""
+    st = typing.st.number if typing.st else "-"
+    counts = ", ".join(f"{count} {status}" for status, count in typing.counts.items())
+    shown = typing.calls
+    if len(shown) > TABLE_LOCI:
+        shown = tuple(call for call in shown if call.code is None or call.code <= 0)
+    lines = [f"{typing.assembly}  {typing.scheme}  ST {st}  ({counts})"]
+    return "\n".join([*lines, *(_line(call) for call in shown)])
+
+
+def _line(call: LocusCall) -> str:
+    allele = "new" if call.code is None else str(call.code)
+    places = " ".join(f"{at.contig}:{at.start + 1}-{at.end}{at.strand}" for at in call.places)
+    return f"  {call.locus:24} {allele:>8}  {call.status:22} {places}".rstrip()

@@ -1,0 +1,133 @@
+"""The reads of one strain: assembled, judged, and typed by every scheme of the database."""
+
+import asyncio
+from typing import Annotated
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from blocks.connections import PLAIN_NAME, EnteroBase, Toolchain
+from blocks.errors import DataError, LimsflowError, ProgramError, TransientError
+from blocks.record import Record
+from flows.type_assembly import type_assembly
+from tasks.genomics.assembling import (
+    AssemblerName,
+    Assembling,
+    Isolate,
+    assemble_reads,
+    begin_assembly,
+    clear_working,
+    evaluate,
+    get_reads,
+    polish_assembly,
+    store_assembly,
+    store_assembly_failure,
+    trim_reads,
+)
+from tasks.genomics.closing import close_what_run_left
+from tasks.genomics.publish import living, publish_failure, publish_strain
+from tasks.genomics.stamps import alone_in
+from tasks.life import Life
+
+
+class Assembled(Record):
+    """A strain's assembly, its verdict, and how many schemes were called on it."""
+
+    assembly: str
+    job_id: int
+    passed: bool
+    reason: str = Field(default="", description="why it failed")
+    schemes: tuple[str, ...] = Field(default=(), description="that were called")
+    failed_schemes: tuple[str, ...] = ()
+
+
+@flow(
+    name="assemble-strain",
+    flow_run_name="assemble-{reads}",
+    on_failure=[close_what_run_left],
+    on_crashed=[close_what_run_left],
+    on_cancellation=[close_what_run_left],
+)
+async def assemble_strain(
+    reads: Annotated[str, Field(min_length=1, max_length=1000)],
+    strain: Annotated[str, Field(max_length=200)] = "",
+    assembler: AssemblerName = "spades",
+    entero: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "entero",
+    toolchain: Annotated[str, Field(min_length=1)] = "genomics",
+    type_it: bool = True,
+) -> Assembled:
+    """Assemble the reads of one strain; type the assembly if it is good enough.
+
+    1. make the job, so that the user sees it   2. find or fetch the reads, and check them
+    3. trim   4. assemble   5. polish, with the quality of every base   6. judge by the genus
+    7. store, status last   8. if it passed, call every automatic scheme at once   9. report
+
+    Args:
+        reads: Run accessions with commas between them (SRR1,SRR2), or an upload as
+            trace#reads_1.fastq.gz#reads_2.fastq.gz. Illumina paired-end.
+        strain: Name of the strain; the first accession unless given.
+        assembler: Which program assembles. Another one may give other alleles.
+        entero: Name of the EnteroBase block.
+        toolchain: Name of the toolchain block: which programs, with what memory.
+        type_it: Call the schemes of the database after a pass.
+    """
+    lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
+    task = await begin_assembly(lims, reads, strain, assembler, flow_run.get_id() or "")
+    try:
+        with alone_in(task.working):
+            async with living(task) as life:
+                isolate = await assembled(lims, programs, task, life)
+                life.tell(1.0, "done")
+            clear_working(task)
+    except (ProgramError, DataError, TransientError) as failure:
+        await store_assembly_failure(lims, task, failure)
+        await publish_failure(str(task.reads), failure)
+        raise
+    verdict, barcode = isolate.judged.verdict, isolate.assembly.barcode
+    failures = list[Exception]()
+    if verdict.passed and type_it:
+        failures = await type_by_every_scheme(
+            lims, assembly=barcode, entero=entero, toolchain=toolchain
+        )
+    calls = await asyncio.to_thread(lims.store().calls.calls, isolate.assembly.id)
+    await publish_strain(isolate, calls)
+    for failure in failures:
+        if not isinstance(failure, LimsflowError):
+            raise failure
+    return Assembled(
+        assembly=barcode,
+        job_id=task.job_id,
+        passed=verdict.passed,
+        reason=verdict.reason,
+        schemes=tuple(call.scheme for call in calls),
+        failed_schemes=tuple(call.scheme for call in calls if call.fate),
+    )
+
+
+async def assembled(lims: EnteroBase, programs: Toolchain, task: Assembling, life: Life) -> Isolate:
+    """Go from the reads to the stored assembly."""
+    reads = await get_reads(lims, programs, task, life)
+    trimmed = await trim_reads(programs, task, reads, life)
+    draft = await assemble_reads(programs, task, trimmed, life)
+    polished = await polish_assembly(programs, task, trimmed, draft, life)
+    judged = await evaluate(lims, programs, task, polished, life)
+    assembly = await store_assembly(lims, task, reads, polished, judged)
+    return Isolate(assembly=assembly, trimmed=trimmed, polished=polished, judged=judged)
+
+
+async def type_by_every_scheme(
+    lims: EnteroBase, *, assembly: str, entero: str, toolchain: str
+) -> list[Exception]:
+    """Call every automatic scheme at once, each a run of its own; return what failed.
+
+    A scheme that fails stops no other: its run and its rows say why.
+    """
+    known = await asyncio.to_thread(lims.store().schemes.schemes)
+    calls = [
+        type_assembly(assembly, scheme.description, entero, toolchain)
+        for scheme in known
+        if scheme.is_automatic
+    ]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    return [outcome for outcome in ended if isinstance(outcome, Exception)]

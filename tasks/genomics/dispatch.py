@@ -1,0 +1,75 @@
+"""Which flow serves a value of `user_jobs.pipeline`: one table.
+
+The site's `pipeline` is the key to the class that processes a result. Text after a `;` is a
+comment. A locus search runs nomenclature, and still has a handler of its own.
+"""
+
+from enum import StrEnum
+
+from blocks.errors import InvalidRequest
+from blocks.genomics.records import Scheme
+from blocks.record import Record
+
+NOMENCLATURE = "nomenclature"
+COMMENT = ";"
+OF_SCHEME = ":"
+
+
+class Handler(StrEnum):
+    """The flows, by name."""
+
+    ASSEMBLE = "assemble-strain"
+    TYPE = "type-assembly"
+    SEARCH = "search-loci"
+
+
+HANDLERS = {
+    "QAssembly": Handler.ASSEMBLE,
+    NOMENCLATURE: Handler.TYPE,
+    "locus_search": Handler.SEARCH,
+}
+
+
+class Dispatch(Record):
+    """The flow for a job, and the scheme that it is about, if any."""
+
+    handler: Handler
+    scheme: str = ""
+
+
+def dispatch(pipeline: str, schemes: dict[str, Scheme]) -> Dispatch:
+    """Return what serves a job; a value that no line of the table names is a generic scheme.
+
+    Args:
+        pipeline: `user_jobs.pipeline`.
+        schemes: All schemes of the database, by description.
+
+    Raises:
+        InvalidRequest: nothing serves it.
+    """
+    kind, _, named = pipeline.partition(COMMENT)[0].strip().partition(OF_SCHEME)
+    handler = HANDLERS.get(kind)
+    if handler is Handler.TYPE:
+        return Dispatch(handler=handler, scheme=_nomenclature(named, schemes))
+    if handler:
+        return Dispatch(handler=handler)
+    if kind in schemes and not named:
+        return Dispatch(handler=Handler.TYPE, scheme=kind)
+    msg = f"no flow serves the pipeline {pipeline[:80]!r}, and no scheme has this description"
+    raise InvalidRequest(msg)
+
+
+def _nomenclature(named: str, schemes: dict[str, Scheme]) -> str:
+    """Return the description of the scheme that NServ calls `named`."""
+    for scheme in schemes.values():
+        if named and named in (scheme.param.scheme, scheme.description):
+            return scheme.description
+    msg = f"no scheme of this database is {named!r} in the nomenclature"
+    raise InvalidRequest(msg)
+
+
+def pipeline_of(scheme: Scheme) -> str:
+    """Return `user_jobs.pipeline` for a call of a scheme."""
+    if scheme.is_nomenclature:
+        return f"{NOMENCLATURE}{OF_SCHEME}{scheme.param.scheme}"
+    return scheme.description

@@ -1,0 +1,180 @@
+"""The steps of typing as Prefect tasks; each looks before it writes, so it may run twice."""
+
+import asyncio
+from importlib.metadata import version
+from pathlib import Path
+
+from blocks.connections import EnteroBase, Toolchain
+from blocks.errors import AlreadyRunning, InconsistentInput, LimsflowError
+from blocks.genomics.genome import read_genome
+from blocks.genomics.pipeline import load_pipeline
+from blocks.genomics.records import (
+    Claim,
+    Fate,
+    JobStatus,
+    LookupStatus,
+    Scheme,
+    SchemeCall,
+    Typing,
+)
+from blocks.record import Record
+from tasks.genomics.alleles import TypingIndex, type_genome
+from tasks.genomics.dispatch import pipeline_of
+from tasks.genomics.fates import fate_of, story_of
+from tasks.genomics.generic import GenericResult, run_pipeline
+from tasks.genomics.indexes import IndexCache
+from tasks.policies import program_step, step
+from tasks.prefect_runs import run_state
+from tasks.runs import OVER
+
+INDEXES = IndexCache()
+ERROR_LENGTH = 2_000
+
+
+class Begun(Record):
+    """The right to call a scheme, or what is stored of an earlier call."""
+
+    claim: Claim
+    stored: SchemeCall | None = None
+
+
+@step(name="claim")
+async def begin_call(
+    lims: EnteroBase, programs: Toolchain, assembly: str, scheme: str, run_id: str, *, force: bool
+) -> Begun:
+    """Take the right to call a scheme on an assembly, and show it as QUEUED.
+
+    Raises:
+        NoSuchRecord: there is no such assembly or scheme.
+        AlreadyRunning: another run is alive and works on this pair.
+        InvalidRequest: nothing can call this scheme.
+    """
+    store = lims.store()
+    isolate = await asyncio.to_thread(store.isolates.assembly, assembly)
+    wanted = await asyncio.to_thread(store.schemes.scheme, scheme)
+    tool = _tool(wanted, programs)
+    job = await asyncio.to_thread(
+        store.jobs.start, accession=assembly, pipeline=pipeline_of(wanted), flow_run_id=run_id
+    )
+    claim = Claim(assembly=isolate, scheme=wanted, job_id=job.id, flow_run_id=run_id, tool=tool)
+    held = await asyncio.to_thread(store.calls.claim, claim, force=force)
+    if held.status is LookupStatus.QUEUED and held.flow_run_id != run_id:
+        held = await _take_over(lims, claim, held)
+    if held.status is LookupStatus.COMPLETE:
+        await asyncio.to_thread(store.jobs.close, job.id, JobStatus.COMPLETE)
+        return Begun(claim=claim, stored=held)
+    return Begun(claim=claim)
+
+
+async def _take_over(lims: EnteroBase, claim: Claim, held: SchemeCall) -> SchemeCall:
+    """Take the right from a run that is over.
+
+    Raises:
+        AlreadyRunning: it is not.
+    """
+    state = await run_state(held.flow_run_id)
+    if state.type in OVER or state.type == "UNKNOWN":
+        take = lims.store().calls.claim
+        held = await asyncio.to_thread(take, claim, held_by=held.flow_run_id)
+    if held.status is LookupStatus.QUEUED and held.flow_run_id != claim.flow_run_id:
+        lims_jobs = lims.store().jobs
+        await asyncio.to_thread(lims_jobs.close, claim.job_id, JobStatus.FAILED)
+        msg = (
+            f"{held.scheme} of {claim.assembly.barcode} is being called by another flow run, "
+            f"{held.flow_run_id}"
+        )
+        raise AlreadyRunning(msg)
+    return held
+
+
+def _tool(scheme: Scheme, programs: Toolchain) -> str:
+    if scheme.is_nomenclature:
+        return f"limsflow {version('limsflow')}"
+    pipeline = load_pipeline(scheme.param.pipeline or scheme.description, programs.pipelines)
+    return pipeline.name
+
+
+@step(name="call alleles")
+async def type_loci(lims: EnteroBase, claim: Claim) -> Typing:
+    """Call every locus, mint what is new, store all of it in one transaction.
+
+    Raises:
+        FileNotYetVisible: the assembly's file is not on this disk.
+        InconsistentInput: it is no assembly, or the claim was lost.
+    """
+    path = assembly_file(claim)
+    return await asyncio.to_thread(_type_loci, lims, claim, path)
+
+
+def _type_loci(lims: EnteroBase, claim: Claim, path: Path) -> Typing:
+    store = lims.store()
+    calls = type_genome(read_genome(path), index_of(lims, claim.scheme))
+    typing = store.calls.store_typing(claim, calls)
+    store.jobs.close(claim.job_id, JobStatus.COMPLETE, version=str(claim.scheme.version))
+    return typing
+
+
+def index_of(lims: EnteroBase, scheme: Scheme) -> TypingIndex:
+    """Return the index of a scheme as its alleles are now.
+
+    Raises:
+        InconsistentInput: it has no allele.
+    """
+    where = lims.url.get_secret_value()
+    folder = Path(lims.share) / "indexes" / lims.database
+    index = INDEXES.index(lims.store().schemes, scheme, where=where, folder=folder)
+    if not index.exact.n_alleles:
+        msg = f"scheme {scheme.description} has no alleles: see 'limsflow scheme load'"
+        raise InconsistentInput(msg)
+    return index
+
+
+def assembly_file(claim: Claim) -> Path:
+    """Return the file of the claim's assembly.
+
+    Raises:
+        InconsistentInput: the database names none.
+    """
+    if claim.assembly.file_pointer is None:
+        msg = f"assembly {claim.assembly.barcode} has no file in the database"
+        raise InconsistentInput(msg)
+    return claim.assembly.file_pointer
+
+
+@program_step(name="run program")
+async def run_generic(lims: EnteroBase, programs: Toolchain, claim: Claim) -> GenericResult:
+    """Run a generic scheme's program in the job's own folder.
+
+    Raises:
+        ProgramError: the program failed.
+        DataError: the scheme or the assembly cannot be used.
+    """
+    scheme = claim.scheme
+    pipeline = load_pipeline(scheme.param.pipeline or scheme.description, programs.pipelines)
+    return await run_pipeline(
+        pipeline,
+        programs.program(pipeline.program),
+        assembly_file(claim),
+        Path(lims.share) / str(claim.job_id),
+        n_processes=programs.n_processes,
+        time_limit_s=programs.time_limit_s,
+        genus=lims.genus,
+    )
+
+
+@step(name="store results")
+async def store_generic(lims: EnteroBase, claim: Claim, found: GenericResult) -> None:
+    """Write what a generic scheme found, status last."""
+    store = lims.store()
+    await asyncio.to_thread(store.calls.store_results, claim, found.stored())
+    tools = " ".join(" ".join(tool) for tool in found.tools)[:50]
+    await asyncio.to_thread(store.jobs.close, claim.job_id, JobStatus.COMPLETE, version=tools)
+
+
+@step(name="store failure")
+async def store_call_failure(lims: EnteroBase, claim: Claim, failure: LimsflowError) -> Fate:
+    """Close a call as failed, with its fate and the reason."""
+    store, fate = lims.store(), fate_of(failure)
+    await asyncio.to_thread(store.calls.fail, claim, fate, story_of(failure)[:ERROR_LENGTH])
+    await asyncio.to_thread(store.jobs.close, claim.job_id, JobStatus.FAILED)
+    return fate
