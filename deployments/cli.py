@@ -186,6 +186,10 @@ def _add_type(commands: Any) -> None:
 def _add_isolate(commands: Any) -> None:
     isolate = commands.add_parser("isolate", help="strains, assemblies and their types")
     verbs = isolate.add_subparsers(required=True, metavar="VERB")
+    example = _command(
+        verbs, "example", "deployments.demo_isolate:example", "write a small synthetic one"
+    )
+    example.add_argument("folder", type=Path, metavar="FOLDER", help="for schemes, genome, reads")
     add = _command(verbs, "add", "deployments.isolate:add", "register a genome that is assembled")
     add.add_argument("file", type=Path, metavar="FILE", help="FASTA or FASTQ; plain or gzip")
     add.add_argument("--strain", required=True, help="name of the strain")

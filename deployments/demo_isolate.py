@@ -1,11 +1,13 @@
-"""The isolate of `limsflow demo`: a synthetic genome and schemes of ours."""
+"""The isolate of `limsflow demo` and `isolate example`: synthetic, with schemes of ours."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 
+from blocks.errors import InvalidRequest
 from blocks.genomics.records import SchemeParam
 from blocks.genomics.schema import migrate
 from blocks.genomics.scheme_folder import read_scheme_folder
@@ -45,6 +47,15 @@ class DemoIsolate(Record):
     truth: str
 
 
+class Example(Record):
+    """The files of the example, and what its genome is made of."""
+
+    schemes: tuple[Path, ...]
+    genome: Path
+    reads: tuple[Path, Path]
+    truth: str
+
+
 def entero_options(home: Home) -> list[str]:
     """Return the options of `limsflow deploy` for the demo's EnteroBase."""
     given = {
@@ -67,41 +78,72 @@ def entero_store(home: Home) -> EnteroStore:
 def make_isolate(home: Home) -> DemoIsolate:
     """Make database, schemes, genome and reads, unless they are there; return the assembly."""
     folder = _folder(home)
-    folder.mkdir(exist_ok=True)
+    example = write_example(folder)
     (folder / "limits.json").write_text(json.dumps(LIMITS))
     migrate(home.entero_url)
-    store, mlst, cgmlst = entero_store(home), housekeeping_scheme(), reading_frame_scheme()
-    for scheme, label in ((mlst, "7 fragments"), (cgmlst, "50 genes")):
-        _load(store, folder, scheme, label)
+    store = entero_store(home)
+    known = {scheme.description for scheme in store.schemes.schemes()}
+    for path in example.schemes:
+        if path.name not in known:
+            found = read_scheme_folder(path)
+            param = scheme_param(found, automatic=True, max_missing=None, first_own_number=1)
+            load_scheme(store.schemes, found, name=path.name, param=param)
     if shutil.which("pilercr"):
         param = SchemeParam(pipeline="CRISPer")
         store.schemes.save_scheme("CRISPer", name="CRISPR arrays", param=param)
-    assembly = store.isolates.add_genome(_genome(folder, mlst, cgmlst), strain=STRAIN)
+    assembly = store.isolates.add_genome(example.genome, strain=STRAIN)
+    return DemoIsolate(barcode=assembly.barcode, truth=example.truth)
+
+
+def example(options: argparse.Namespace) -> int:
+    """Write the example's files; say where they are and what the genome is made of."""
+    written = write_example(options.folder)
+    if options.json:
+        print(written.model_dump_json())
+        return 0
+    for path in (*written.schemes, written.genome, *written.reads):
+        print(path)
+    print(written.truth)
+    return 0
+
+
+def write_example(folder: Path) -> Example:
+    """Write schemes, genome and reads into a folder; files that are there stay.
+
+    Raises:
+        InvalidRequest: the folder cannot be written.
+    """
+    mlst, cgmlst = housekeeping_scheme(), reading_frame_scheme()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        schemes = [
+            write_scheme_folder(scheme, folder / "schemes" / scheme.name)
+            for scheme in (mlst, cgmlst)
+        ]
+        genome, reads = _genome(folder, mlst, cgmlst)
+    except OSError as error:
+        msg = f"cannot write the example into {folder}: {error.strerror}"
+        raise InvalidRequest(msg) from error
     truth = f"ST {ST} of {mlst.name}; {cgmlst.name}: ST {CGST} but for a new allele of {NEW_LOCUS}"
-    return DemoIsolate(barcode=assembly.barcode, truth=truth)
+    return Example(schemes=tuple(schemes), genome=genome, reads=reads, truth=truth)
 
 
 def _folder(home: Home) -> Path:
     return home.folder / "isolates"
 
 
-def _load(store: EnteroStore, folder: Path, scheme: SyntheticScheme, label: str) -> None:
-    found = read_scheme_folder(write_scheme_folder(scheme, folder / "schemes" / scheme.name))
-    param = scheme_param(found, automatic=True, max_missing=None, first_own_number=1)
-    if scheme.name not in {known.description for known in store.schemes.schemes()}:
-        load_scheme(store.schemes, found, name=label, param=param)
-
-
-def _genome(folder: Path, mlst: SyntheticScheme, cgmlst: SyntheticScheme) -> Path:
-    """Return the file of the genome; its reads are written for who wants to assemble them."""
-    path = folder / "demo.scaffold.fastq.gz"
+def _genome(
+    folder: Path, mlst: SyntheticScheme, cgmlst: SyntheticScheme
+) -> tuple[Path, tuple[Path, Path]]:
+    """Return the file of the genome, and its reads for who wants to assemble them."""
+    path, uploads = folder / "demo.scaffold.fastq.gz", folder / "uploads"
+    reads = (uploads / READS[0], uploads / READS[1])
     if path.is_file():
-        return path
+        return path, reads
     carried = dict(mlst.carried(ST)) | dict(cgmlst.carried(CGST))
     rng = np.random.default_rng(SEED)
     carried[NEW_LOCUS] = substituted(carried[NEW_LOCUS], 2, rng)
     genome = synthetic_genome(carried)
-    uploads = folder / "uploads"
     uploads.mkdir(exist_ok=True)
-    write_reads(genome, *(uploads / name for name in READS))
-    return write_genome(genome, path)
+    write_reads(genome, *reads)
+    return write_genome(genome, path), reads

@@ -16,6 +16,16 @@ from deployments.embedded import default_home
 
 DIALS = ("dials.import", "dials.index", "dials.integrate", "dials.scale", "dials.merge")
 GIBIBYTE = 1 << 30
+GENOMICS = {
+    "fastp": "trims reads; Debian: apt-get install fastp",
+    "spades.py": "assembles; Debian: apt-get install spades (or skesa, megahit)",
+    "minimap2": "maps reads back; Debian: apt-get install minimap2",
+    "samtools": "judges every base; Debian: apt-get install samtools",
+    "kraken2": "names species; needs a database too: kraken_database of the toolchain block",
+    "pilercr": "the scheme CRISPer; Debian: apt-get install pilercr",
+    "prodigal": "the scheme annotation; Debian: apt-get install prodigal",
+    "sistr": "the scheme SeroPred; see deployments/sistr.lock",
+}
 
 
 class Finding(Record):
@@ -49,6 +59,7 @@ def look() -> list[Finding]:
         _program("xia2", "comes with a DIALS or CCP4 release; 'module load' at a facility"),
         _program("freerflag", "of CCP4; xia2 needs it for its last step"),
         _program("mariadbd", "only the tests need it: make services"),
+        *(_program(name, hint) for name, hint in GENOMICS.items()),
         _disk(),
         _prefect_server(),
     ]

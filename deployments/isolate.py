@@ -52,6 +52,6 @@ def _line(call: SchemeCall) -> str:
         said = ", ".join(
             f"{key} {value}"
             for key, value in call.results.items()
-            if isinstance(value, str | int | float) and not key.endswith("_file")
+            if isinstance(value, str | int | float) and value != "" and not key.endswith("_file")
         )
     return f"  {call.scheme:24} {call.status:9} {said}".rstrip()
