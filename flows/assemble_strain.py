@@ -84,13 +84,13 @@ async def assemble_strain(
         await store_assembly_failure(lims, task, failure)
         await publish_failure(str(task.reads), failure)
         raise
-    verdict, barcode = isolate.judged.verdict, isolate.assembly.barcode
+    verdict, barcode = isolate.judged.verdict, isolate.stored.assembly.barcode
     failures = list[Exception]()
     if verdict.passed and type_it:
         failures = await type_by_every_scheme(
             lims, assembly=barcode, entero=entero, toolchain=toolchain
         )
-    calls = await asyncio.to_thread(lims.store().calls.calls, isolate.assembly.id)
+    calls = await asyncio.to_thread(lims.store().calls.calls, isolate.stored.assembly.id)
     await publish_strain(isolate, calls)
     for failure in failures:
         if not isinstance(failure, LimsflowError):
@@ -112,8 +112,8 @@ async def assembled(lims: EnteroBase, programs: Toolchain, task: Assembling, lif
     draft = await assemble_reads(programs, task, trimmed, life)
     polished = await polish_assembly(programs, task, trimmed, draft, life)
     judged = await evaluate(lims, programs, task, polished, life)
-    assembly = await store_assembly(lims, task, reads, polished, judged)
-    return Isolate(assembly=assembly, trimmed=trimmed, polished=polished, judged=judged)
+    stored = await store_assembly(lims, task, reads, polished, judged)
+    return Isolate(stored=stored, trimmed=trimmed, polished=polished, judged=judged)
 
 
 async def type_by_every_scheme(

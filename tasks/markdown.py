@@ -49,7 +49,10 @@ def link(text: str, address: str) -> str:
     """Return a link; only the text if the address is neither of the web nor of this server."""
     if not ADDRESS.fullmatch(address) or UNSHOWABLE.search(address):
         return escape(text)
-    return f"[{escape(text)}]({quote(address, safe='/:?#@!$&*+,;=%~-._')})"
+    # Prefect's reader shows a link's text with its backslashes: no more of them than must be.
+    at_risk = r"([\\`\[\]<>&|*~]|(?<![^\W_])_|_(?![^\W_]))"
+    words = re.sub(at_risk, r"\\\1", _showable(" ".join(text.split())))
+    return f"[{words}]({quote(address, safe='/:?#@!$&*+,;=%~-._')})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -93,10 +93,17 @@ class Judged(Record):
     verdict: Verdict
 
 
+class Stored(Record):
+    """An assembly in the database, and its files where they stay."""
+
+    assembly: Assembly
+    files: AssemblyFiles
+
+
 class Isolate(Record):
     """All that is known of an assembled strain."""
 
-    assembly: Assembly
+    stored: Stored
     trimmed: Trimmed
     polished: Polished
     judged: Judged
@@ -296,7 +303,7 @@ async def _species(
 @step(name="store assembly")
 async def store_assembly(
     lims: EnteroBase, task: Assembling, reads: Reads, polished: Polished, judged: Judged
-) -> Assembly:
+) -> Stored:
     """Keep the files by job number, write the assembly and its verdict, the job's status last."""
     store = lims.store()
     files = await asyncio.to_thread(_keep, task, polished.files)
@@ -319,7 +326,7 @@ async def store_assembly(
         output_location=str(files.fastq),
         version=" ".join(polished.files.tools[1])[:50],
     )
-    return assembly
+    return Stored(assembly=assembly, files=files)
 
 
 def _keep(task: Assembling, files: AssemblyFiles) -> AssemblyFiles:

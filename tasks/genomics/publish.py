@@ -88,7 +88,7 @@ def _in_short(results: Mapping[str, Any]) -> str:
 
 async def publish_strain(isolate: Isolate, calls: Sequence[SchemeCall]) -> None:
     """Publish the verdict of an assembly, its contigs, and what every scheme says of it."""
-    judged, assembly = isolate.judged, isolate.assembly
+    judged, assembly = isolate.judged, isolate.stored.assembly
     picture = await asyncio.to_thread(contigs_picture, judged.statistics, judged.limits)
     verdict = "passed" if judged.verdict.passed else f"failed: {judged.verdict.reason}"
     await show(
@@ -98,7 +98,7 @@ async def publish_strain(isolate: Isolate, calls: Sequence[SchemeCall]) -> None:
             judged.statistics,
             species=judged.species,
             reads=isolate.trimmed.counts,
-            files=isolate.polished.files,
+            files=isolate.stored.files,
             schemes=[scheme_row(call) for call in calls],
             pictures=[("Contigs", picture)],
         ),
