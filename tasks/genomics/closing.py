@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 from blocks.connections import EnteroBase
-from blocks.errors import NoSuchRecord
+from blocks.errors import LimsflowError, NoSuchRecord
 from blocks.genomics.records import Fate, JobStatus
+from tasks.genomics.fates import fate_of
 from tasks.runs import RunState, why_over
 
 SEARCH = "locus_search"
@@ -20,7 +21,7 @@ async def close_what_run_left(flow: Any, flow_run: Any, state: Any) -> None:  # 
     lims = await EnteroBase.named(flow_run.parameters.get("entero", "entero"))
     store, run_id = lims.store(), str(flow_run.id)
     reason = why_over(RunState(type=state.type.value, message=state.message or ""))
-    fate = Fate.BUG if state.type.value == "FAILED" else Fate.TRANSIENT
+    fate = await _fate(state)
     await asyncio.to_thread(store.calls.fail_open, run_id, fate, reason)
     try:
         job = await asyncio.to_thread(store.jobs.of_run, run_id)
@@ -28,7 +29,15 @@ async def close_what_run_left(flow: Any, flow_run: Any, state: Any) -> None:  # 
         return
     if job.status not in OPEN:
         return
-    await asyncio.to_thread(store.jobs.close, job.id, JobStatus.FAILED)
     if job.pipeline == SEARCH and job.accession.isdigit():
         changes = {"failed": "true", "reason": reason}
         await asyncio.to_thread(store.jobs.update_analysis, int(job.accession), changes)
+    await asyncio.to_thread(store.jobs.close, job.id, JobStatus.FAILED)
+
+
+async def _fate(state: Any) -> Fate:
+    """Return the fate of what is still open: a flow that failed has a bug, or no database."""
+    if state.type.value != "FAILED":
+        return Fate.TRANSIENT
+    failure = await state.aresult(raise_on_failure=False) if state.data else None
+    return fate_of(failure) if isinstance(failure, LimsflowError) else Fate.BUG

@@ -7,6 +7,7 @@ database are looked up in it: neither a copy of another database nor what was th
 restored backup passes. A sequence that is changed in place is seen when the scheme's version is.
 """
 
+import hashlib
 import logging
 import re
 import struct
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,6 +188,17 @@ def _parts_of(alleles: Iterable[KnownAllele]) -> IndexParts:
 
 
 # Files
+
+
+def folder_name(database: str, url: str) -> str:
+    """Return a folder's name that tells databases apart, also two that are called the same.
+
+    Nothing of it can be a password: that is before the @, or in the query.
+    """
+    parts = urlsplit(url)
+    place = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    digest = hashlib.sha256(place.encode(errors="replace")).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', database)}-{digest}"
 
 
 def _from_file(

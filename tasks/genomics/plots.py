@@ -1,14 +1,8 @@
-"""Pictures that a microbiologist looks at, as PNG data URIs for a Markdown report.
-
-Every picture has a light ground: Prefect's page is dark. `Figure` is used without pyplot, which
-keeps global state and is not safe in threads.
-"""
+"""Pictures that a microbiologist looks at, as PNG data URIs for a Markdown report."""
 
 # Matplotlib leaves the types of its keyword arguments open:
 # pyright: reportUnknownMemberType=false
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,10 +14,19 @@ from matplotlib.ticker import MaxNLocator
 
 from blocks.genomics.quality_limits import QualityLimits
 from blocks.genomics.records import AssemblyStatistics, CallStatus, LocusCall
+from tasks.pictures import (
+    ACCENT,
+    DPI,
+    INK,
+    SECOND,
+    WIDTH_IN,
+    data_uri,
+    dress,
+    empty_figure,
+    one_panel,
+)
 
-INK, ACCENT, SECOND, GRID = "#1b1f24", "#0b5cad", "#c2410c", "#d9dee4"
 PALE, GOOD, GOOD_INK = "#a9c9e8", "#d8ecdf", "#2f6b47"
-WIDTH_IN, HEIGHT_IN, DPI = 7.2, 2.7, 110
 MEGABASE = 1_000_000
 
 COLORS = {
@@ -56,9 +59,9 @@ def contigs_picture(statistics: AssemblyStatistics, limits: QualityLimits | None
         limits: Drawn too, if given.
     """
     figure, (each, together) = _two_panels()
-    _dress(each, "", "contig, longest first")
+    dress(each, "", "contig, longest first")
     each.set_title("length of each contig (bp)", fontsize=9, color=INK, loc="left")
-    _dress(together, "", "number of contigs, longest first")
+    dress(together, "", "number of contigs, longest first")
     together.set_title("length together (Mb)", fontsize=9, color=INK, loc="left")
     if statistics.contig_lengths:
         _draw_each(each, statistics, limits)
@@ -77,7 +80,7 @@ def depth_picture(lengths: Sequence[int], depths: Sequence[float], mean: float) 
         depths: Reads over a base, one number for each contig.
         mean: Of the whole assembly.
     """
-    figure, axes = _figure("mean depth of reads", "length of the contig (bp)")
+    figure, axes = one_panel("mean depth of reads", "length of the contig (bp)")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.scatter(
@@ -191,7 +194,7 @@ def _bars(calls: Sequence[LocusCall]) -> str:
     counts = Counter(call.status for call in calls)
     rest = Counter({status: n for status, n in counts.items() if status is not CallStatus.EXACT})
     rows = {f"all {counts.total():,}": counts, f"not exact {rest.total():,}": rest}
-    figure, axes = _figure("", "share of the loci (%)")
+    figure, axes = one_panel("", "share of the loci (%)")
     if not calls:
         _write(axes, "no locus was looked at")
         return data_uri(figure)
@@ -237,29 +240,6 @@ def _write(axes: Axes, text: str) -> None:
 
 
 def _two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
-    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), dpi=DPI, facecolor="white", layout="constrained")
+    figure = empty_figure()
     left, right = figure.subplots(1, 2)
     return figure, (left, right)
-
-
-def _figure(y: str, x: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    _dress(axes, y, x)
-    return figure, axes
-
-
-def _dress(axes: Axes, y: str, x: str) -> None:
-    axes.set_xlabel(x, fontsize=9, color=INK)
-    axes.set_ylabel(y, fontsize=9, color=INK)
-    axes.tick_params(labelsize=8, colors=INK)
-    axes.grid(visible=True, color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def data_uri(figure: Figure) -> str:
-    """Return a figure as a PNG data URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

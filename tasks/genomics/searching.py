@@ -75,7 +75,7 @@ async def store_search(lims: EnteroBase, begun: BegunSearch, typing: Typing) -> 
     """Write what was found, then that it is complete."""
     store = lims.store()
     found = [call.model_dump(mode="json") for call in typing.calls if call.places]
-    changes = {"results": found, "complete": "true", "failed": None}
+    changes = {"results": found, "complete": "true", "failed": None, "reason": None}
     await asyncio.to_thread(store.jobs.update_analysis, begun.analysis, changes)
     await asyncio.to_thread(store.jobs.close, begun.job_id, JobStatus.COMPLETE)
 
@@ -86,6 +86,6 @@ async def store_search_failure(
 ) -> None:
     """Write that the search failed, and why."""
     store = lims.store()
-    changes = {"failed": "true", "reason": str(failure)[:2000]}
+    changes = {"failed": "true", "reason": str(failure)[:2000], "complete": None}
     await asyncio.to_thread(store.jobs.update_analysis, begun.analysis, changes)
     await asyncio.to_thread(store.jobs.close, begun.job_id, JobStatus.FAILED)

@@ -22,10 +22,9 @@ from tasks.genomics.alleles import TypingIndex, type_genome
 from tasks.genomics.dispatch import pipeline_of
 from tasks.genomics.fates import fate_of, story_of
 from tasks.genomics.generic import GenericResult, run_pipeline
-from tasks.genomics.indexes import IndexCache
+from tasks.genomics.indexes import IndexCache, folder_name
 from tasks.policies import program_step, step
 from tasks.prefect_runs import run_state
-from tasks.runs import OVER
 
 INDEXES = IndexCache()
 ERROR_LENGTH = 2_000
@@ -40,42 +39,44 @@ class Begun(Record):
 
 @step(name="claim")
 async def begin_call(
-    lims: EnteroBase, programs: Toolchain, assembly: str, scheme: str, run_id: str, *, force: bool
+    lims: EnteroBase, assembly: str, scheme: str, run_id: str, *, force: bool
 ) -> Begun:
     """Take the right to call a scheme on an assembly, and show it as QUEUED.
 
     Raises:
         NoSuchRecord: there is no such assembly or scheme.
         AlreadyRunning: another run is alive and works on this pair.
-        InvalidRequest: nothing can call this scheme.
     """
     store = lims.store()
     isolate = await asyncio.to_thread(store.isolates.assembly, assembly)
     wanted = await asyncio.to_thread(store.schemes.scheme, scheme)
-    tool = _tool(wanted, programs)
     job = await asyncio.to_thread(
         store.jobs.start, accession=assembly, pipeline=pipeline_of(wanted), flow_run_id=run_id
     )
-    claim = Claim(assembly=isolate, scheme=wanted, job_id=job.id, flow_run_id=run_id, tool=tool)
+    claim = Claim(
+        assembly=isolate, scheme=wanted, job_id=job.id, flow_run_id=run_id, tool=_tool(wanted)
+    )
     held = await asyncio.to_thread(store.calls.claim, claim, force=force)
     if held.status is LookupStatus.QUEUED and held.flow_run_id != run_id:
-        held = await _take_over(lims, claim, held)
+        held = await _take_over(lims, claim, held, force=force)
     if held.status is LookupStatus.COMPLETE:
         await asyncio.to_thread(store.jobs.close, job.id, JobStatus.COMPLETE)
         return Begun(claim=claim, stored=held)
     return Begun(claim=claim)
 
 
-async def _take_over(lims: EnteroBase, claim: Claim, held: SchemeCall) -> SchemeCall:
+async def _take_over(
+    lims: EnteroBase, claim: Claim, held: SchemeCall, *, force: bool
+) -> SchemeCall:
     """Take the right from a run that is over.
 
     Raises:
         AlreadyRunning: it is not.
     """
     state = await run_state(held.flow_run_id)
-    if state.type in OVER or state.type == "UNKNOWN":
+    if state.is_over or state.type == "UNKNOWN":
         take = lims.store().calls.claim
-        held = await asyncio.to_thread(take, claim, held_by=held.flow_run_id)
+        held = await asyncio.to_thread(take, claim, force=force, held_by=held.flow_run_id)
     if held.status is LookupStatus.QUEUED and held.flow_run_id != claim.flow_run_id:
         lims_jobs = lims.store().jobs
         await asyncio.to_thread(lims_jobs.close, claim.job_id, JobStatus.FAILED)
@@ -87,11 +88,15 @@ async def _take_over(lims: EnteroBase, claim: Claim, held: SchemeCall) -> Scheme
     return held
 
 
-def _tool(scheme: Scheme, programs: Toolchain) -> str:
+def _tool(scheme: Scheme) -> str:
+    """Return what calls a scheme; a pipeline that is not there fails when it is run, on record."""
     if scheme.is_nomenclature:
         return f"limsflow {version('limsflow')}"
-    pipeline = load_pipeline(scheme.param.pipeline or scheme.description, programs.pipelines)
-    return pipeline.name
+    return _pipeline_name(scheme)
+
+
+def _pipeline_name(scheme: Scheme) -> str:
+    return scheme.param.pipeline or scheme.description
 
 
 @step(name="call alleles")
@@ -120,9 +125,9 @@ def index_of(lims: EnteroBase, scheme: Scheme) -> TypingIndex:
     Raises:
         InconsistentInput: it has no allele.
     """
-    where = lims.url.get_secret_value()
-    folder = Path(lims.share) / "indexes" / lims.database
-    index = INDEXES.index(lims.store().schemes, scheme, where=where, folder=folder)
+    where, store = lims.url.get_secret_value(), lims.store().schemes
+    folder = Path(lims.share) / "indexes" / folder_name(lims.database, where)
+    index = INDEXES.index(store, scheme, where=where, folder=folder)
     if not index.exact.n_alleles:
         msg = f"scheme {scheme.description} has no alleles: see 'limsflow scheme load'"
         raise InconsistentInput(msg)
@@ -150,7 +155,7 @@ async def run_generic(lims: EnteroBase, programs: Toolchain, claim: Claim) -> Ge
         DataError: the scheme or the assembly cannot be used.
     """
     scheme = claim.scheme
-    pipeline = load_pipeline(scheme.param.pipeline or scheme.description, programs.pipelines)
+    pipeline = load_pipeline(_pipeline_name(scheme), programs.pipelines)
     return await run_pipeline(
         pipeline,
         programs.program(pipeline.program),

@@ -1,21 +1,11 @@
-"""Pictures that a crystallographer looks at, as PNG data URIs for a Markdown report.
-
-Every picture has a light ground: Prefect's page is dark. `Figure` is used without pyplot, which
-keeps global state and is not safe in threads.
-"""
+"""Pictures that a crystallographer looks at, as PNG data URIs for a Markdown report."""
 
 # Matplotlib leaves the types of its keyword arguments open:
 # pyright: reportUnknownMemberType=false
 
-import base64
-import io
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-INK, ACCENT, SECOND, GRID = "#1b1f24", "#0b5cad", "#c2410c", "#d9dee4"
-WIDTH_IN, HEIGHT_IN, DPI = 7.2, 2.7, 110
+from tasks.pictures import ACCENT, INK, SECOND, data_uri, dress, empty_figure, one_panel
 
 
 def spots_picture(counts: Sequence[int], first_images: Sequence[int]) -> str:
@@ -25,7 +15,7 @@ def spots_picture(counts: Sequence[int], first_images: Sequence[int]) -> str:
         counts: One number for each image, the sweeps one after the other.
         first_images: Where in `counts` each sweep begins (index).
     """
-    figure, axes = _figure("spots on the image", "image (sweeps side by side)")
+    figure, axes = one_panel("spots on the image", "image (sweeps side by side)")
     axes.plot(range(1, len(counts) + 1), counts, color=ACCENT, lw=1.2)
     for start in first_images[1:]:
         axes.axvline(start + 0.5, color=SECOND, lw=1, ls="--")
@@ -39,7 +29,7 @@ def indexed_picture(shares: Sequence[tuple[int, int]]) -> str:
     Args:
         shares: Indexed and unindexed spots, one pair for each sweep.
     """
-    figure, axes = _figure("sweep", "spots")
+    figure, axes = one_panel("sweep", "spots")
     labels = [f"sweep {n}" for n in range(1, len(shares) + 1)]
     indexed, rest = [a for a, _ in shares], [b for _, b in shares]
     axes.barh(labels, indexed, color=ACCENT, label="indexed")
@@ -52,7 +42,7 @@ def indexed_picture(shares: Sequence[tuple[int, int]]) -> str:
 
 def rmsd_picture(rmsds: Sequence[tuple[float, float, float]]) -> str:
     """Draw the RMSD between observed and predicted spots: x and y in px, rotation in images."""
-    figure, axes = _figure("RMSD", "")
+    figure, axes = one_panel("RMSD", "")
     for offset, (label, color) in enumerate(
         (("x (px)", ACCENT), ("y (px)", "#5b9bd5"), ("rotation (images)", SECOND))
     ):
@@ -65,7 +55,7 @@ def rmsd_picture(rmsds: Sequence[tuple[float, float, float]]) -> str:
 
 def intensity_picture(points: Sequence[tuple[int, float]]) -> str:
     """Draw mean I/sigma (profile fitted) of each integrated image."""
-    figure, axes = _figure("mean I/σ(I)", "image (sweeps side by side)")
+    figure, axes = one_panel("mean I/σ(I)", "image (sweeps side by side)")
     axes.plot(range(1, len(points) + 1), [value for _, value in points], color=ACCENT, lw=1.2)
     axes.set_ylim(bottom=0)
     return data_uri(figure)
@@ -74,7 +64,7 @@ def intensity_picture(points: Sequence[tuple[int, float]]) -> str:
 def symmetry_picture(scores: Sequence[tuple[str, float]]) -> str:
     """Draw the likelihood of each Patterson group, best on top."""
     best = list(scores[:8])
-    figure, axes = _figure("", "likelihood")
+    figure, axes = one_panel("", "likelihood")
     axes.barh([name for name, _ in best], [score for _, score in best], color=ACCENT)
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
@@ -95,7 +85,7 @@ def shells_picture(
         i_over_sigma: Mean I/sigma.
         completeness: Per cent.
     """
-    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), dpi=DPI, facecolor="white", layout="constrained")
+    figure = empty_figure()
     panels = figure.subplots(1, 3)
     x = [1 / d**2 for d in d_min]
     ticks = x[:: max(1, len(x) // 4)]
@@ -105,7 +95,7 @@ def shells_picture(
         ("CC½", "mean I/σ(I)", "completeness (%)"),
         strict=True,
     ):
-        _dress(axes, "", "resolution (Å)")
+        dress(axes, "", "resolution (Å)")
         axes.set_title(title, fontsize=9, color=INK, loc="left")
         axes.plot(x, [_or_gap(value) for value in values], color=ACCENT, lw=1.5, marker=".", ms=4)
         axes.set_xticks(ticks, [f"{tick**-0.5:.1f}" for tick in ticks])
@@ -118,26 +108,3 @@ def shells_picture(
 
 def _or_gap(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _figure(y: str, x: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    _dress(axes, y, x)
-    return figure, axes
-
-
-def _dress(axes: Axes, y: str, x: str) -> None:
-    axes.set_xlabel(x, fontsize=9, color=INK)
-    axes.set_ylabel(y, fontsize=9, color=INK)
-    axes.tick_params(labelsize=8, colors=INK)
-    axes.grid(visible=True, color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def data_uri(figure: Figure) -> str:
-    """Return a figure as a PNG data URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
