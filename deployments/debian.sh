@@ -47,7 +47,7 @@ services)
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
     install dials mariadb-server postgresql chromium fonts-dejavu-core \
-        fastp spades skesa megahit minimap2 samtools kraken2 ncbi-blast+ pilercr prodigal || exit 1
+        fastp spades skesa megahit minimap2 samtools kraken2 sra-toolkit ncbi-blast+ pilercr prodigal || exit 1
     dials.version && mariadbd --version && chromium --version && spades.py --version
     ;;
 sistr)

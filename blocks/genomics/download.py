@@ -310,8 +310,12 @@ async def _is_right(path: Path, wanted: RemoteFile) -> bool:
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, as archives give it."""
-    with path.open("rb") as file:
+    """Return the MD5 of a file, as archives give it.
+
+    Raises:
+        TransientError: this disk does not give it.
+    """
+    with disk_of(path, "read"), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
@@ -328,16 +332,16 @@ def require_safe_redirect(asked: str, location: str) -> None:
 
 
 @contextlib.contextmanager
-def disk_of(path: Path) -> Generator[None, None, None]:
+def disk_of(path: Path, done: str = "written") -> Generator[None, None, None]:
     """Say clearly that this disk, not a server, is the trouble.
 
     Raises:
-        TransientError: the disk is full, or cannot be written.
+        TransientError: the disk is full, or cannot be written or read.
     """
     try:
         yield
     except OSError as error:
-        msg = f"{path} cannot be written: {error.strerror}; make room or mend the disk"
+        msg = f"{path} cannot be {done}: {error.strerror}; make room or mend the disk"
         raise TransientError(msg) from error
 
 

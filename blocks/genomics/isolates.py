@@ -89,7 +89,7 @@ class IsolateStore:
             accession=pair.accession,
             seq_platform="ILLUMINA",
             seq_library="Paired",
-            read_location=f"{pair.read1},{pair.read2}",
+            read_location=f"{pair.read1},{pair.read2}" if pair.origin == "upload" else None,
         )
         session.add(trace)
         session.flush()

@@ -9,10 +9,10 @@ difference, and left off when it is unlike altogether.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, NamedTuple, cast
 
 import edlib
-import numpy as np
 
 from blocks.genomics.genome import Genome, reverse_complement
 from tasks.genomics.exact import STRANDS, Table
@@ -27,6 +27,7 @@ UNLIKE = 0.15  # share of differences beyond which an alignment is looked at ste
 PAD_SHARE, PAD = 0.2, 30  # of the exemplar, and base pairs, to each side of its window
 MAX_PLACES = 24  # of one locus: beyond, it is a repeat
 STEP = re.compile(r"(\d+)([=XID])")
+EQUAL = re.compile(r"(\d+)=")
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,22 @@ def places_of(seeds: Table, lengths: Sequence[int], *, least: int) -> Iterator[t
     apart = PAD_SHARE * max(lengths, default=0) + PAD
     ranked = list[tuple[int, int, str]]()
     for strand in (0, 1):
-        starts = np.sort(seeds["start"][seeds["strand"] == strand])
-        for group in np.split(starts, np.flatnonzero(np.diff(starts) > apart) + 1):
+        starts = sorted(seeds["start"][seeds["strand"] == strand].tolist())
+        for group in _groups(starts, apart):
             if len(group) >= least:
-                ranked.append((len(group), int(np.median(group)), STRANDS[strand]))
+                ranked.append((len(group), int(median(group)), STRANDS[strand]))
     ranked.sort(reverse=True)
     for _, start, strand in ranked[:MAX_PLACES]:
         yield start, strand
+
+
+def _groups(starts: Sequence[int], apart: float) -> Iterator[Sequence[int]]:
+    """Split ascending positions where the next is further away than `apart`."""
+    first = 0
+    for at in range(1, len(starts) + 1):
+        if at == len(starts) or starts[at] - starts[at - 1] > apart:
+            yield starts[first:at]
+            first = at
 
 
 def align_at(
@@ -183,10 +193,10 @@ class _Path:
 
 def _path(cigar: str, start: int) -> _Path | None:
     """Read an extended CIGAR whose first base lies at `start` of the genome."""
+    if max(map(int, EQUAL.findall(cigar)), default=0) < ANCHOR_RUN:  # most are chance: no more work
+        return None
     steps = [(int(count), kind) for count, kind in STEP.findall(cigar)]
     runs = [n for n, (count, kind) in enumerate(steps) if kind == "=" and count >= ANCHOR_RUN]
-    if not runs:
-        return None
     before = _lengths(steps[: runs[0]])
     core = _lengths(steps[runs[0] : runs[-1] + 1])
     after = _lengths(steps[runs[-1] + 1 :])

@@ -4,11 +4,13 @@ Known alleles are found by hash (`exact`), all loci at once. Only a locus withou
 known allele, or with signs of a second copy, is aligned (`alignment`). The rules:
 
 * of known alleles that overlap, the longest is it; two that do not are a duplication;
-* a second whole copy counts when its identity is at most 0.05 less than the first one's;
+* a second whole copy counts when its identity is at most 0.05 less than the first one's; beside a
+  known allele it is looked for where two words with a small hash agree;
 * of two loci at the same place, the one that is more than 0.05 less alike is not there;
 * a piece at a contig's end, or two pieces, are a fragmented locus, not a missing one.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +30,7 @@ LENGTH_CHANGE = 0.2  # of the exemplar's length: beyond, it is not the same gene
 WHOLE_ENOUGH = 0.6  # share of an exemplar that must be found in pieces inside contigs
 EXEMPLARS_TRIED = 3  # at each place: those with the most words in common
 SEEDS_OF_MANY = 2  # that a place must have when all words are looked up: chance gives one
-SIGNS_OF_A_COPY = 2  # seeds elsewhere that make a locus worth aligning
+SIGNS_OF_A_COPY = 2  # seeds that a place must have beside a known allele
 UNLIKE = 0.3  # share of common words under which an allele is an exemplar of its own
 WORDS_FOR_LIKENESS = (1 << WORD_BITS) // 8
 MAX_EXEMPLARS = 40
@@ -127,6 +129,7 @@ class _Calling:
 
     def __init__(self, genome: Genome, index: TypingIndex) -> None:
         self.genome = genome
+        self.starts: list[int] = genome.starts.tolist()
         self.index = index
         self.calls: dict[int, LocusCall] = {}
         found = scan(genome, index.exact)
@@ -147,11 +150,11 @@ class _Calling:
         """Return the loci with one known allele that have seeds in another place as well."""
         single = {locus: alleles[0] for locus, alleles in self.known.items() if len(alleles) == 1}
         n_loci = len(self.index.names)
-        start, length = np.full(n_loci, -1), np.zeros(n_loci, np.int64)
+        start, end = np.full(n_loci, -1), np.full(n_loci, -1)
         for locus, allele in single.items():
-            start[locus], length[locus] = allele.start, allele.end - allele.start
+            start[locus], end[locus] = allele.start, allele.end
         locus = self.seeds["locus"]
-        elsewhere = np.abs(self.seeds["start"] - start[locus]) * 2 > length[locus]
+        elsewhere = _is_elsewhere(self.seeds, start[locus], end[locus])
         signs = np.bincount(locus[elsewhere], minlength=n_loci)
         return {locus for locus in single if signs[locus] >= SIGNS_OF_A_COPY}
 
@@ -183,11 +186,12 @@ class _Calling:
 
     def _best_hits(self, locus: int, seeds: Table, least: int) -> list[Hit]:
         exemplars = self.index.exemplars[locus]
-        places = places_of(seeds, [len(exemplar) for exemplar in exemplars], least=least)
         queries = [exemplars[number] for number in _most_seeds(seeds)]
         if locus in self.known:  # the known allele stands for the exemplars
             at = self.known[locus][0]
             queries = [self.genome.cut(at.start, at.end, at.strand)]
+            seeds, least = seeds[_is_elsewhere(seeds, at.start, at.end)], SIGNS_OF_A_COPY
+        places = places_of(seeds, [len(exemplar) for exemplar in exemplars], least=least)
         found = [self._framed(hit) for hit in align_at(self.genome, places, queries)]
         found.sort(key=lambda hit: (hit.whole, hit.identity, hit.covered), reverse=True)
         best = list[Hit]()
@@ -280,14 +284,19 @@ class _Calling:
         )
 
     def _place(self, at: _Known | Hit) -> Place:
-        contig = self.genome.contig_at(at.start)
-        offset = int(self.genome.starts[contig])
+        contig = bisect_right(self.starts, at.start) - 1
+        offset = self.starts[contig]
         return Place(
             contig=self.genome.contigs[contig],
             start=at.start - offset,
             end=at.end - offset,
             strand="+" if at.strand == "+" else "-",
         )
+
+
+def _is_elsewhere(seeds: Table, start: Any, end: Any) -> Any:
+    """Return which seeds do not speak of an allele from `start` to `end`."""
+    return np.abs(seeds["start"] - start) * 2 > end - start
 
 
 def _most_seeds(seeds: Table) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from blocks.connections import EnteroBase, Toolchain
-from blocks.errors import LimsflowError, ProgramError
+from blocks.errors import LimsflowError, ProgramError, ProgramNotFound
 from blocks.faults import Fault, Repair, run_with_remedies
 from blocks.genomics import assemblers, consensus, fastp, kraken2, minimap2, samtools
 from blocks.genomics.archive import concatenate, fetch_run
@@ -28,6 +28,7 @@ from blocks.genomics.records import (
 )
 from blocks.genomics.running import Tell
 from blocks.genomics.uploads import Runs, Upload, find_upload, parse_accession
+from blocks.program import Program
 from blocks.record import Record
 from tasks.genomics.assembly_quality import contigs_of, judge, statistics
 from tasks.genomics.stamps import finished, key_of, write_stamp
@@ -148,15 +149,22 @@ async def get_reads(lims: EnteroBase, programs: Toolchain, task: Assembling, lif
         life.tell(0.01, "checking the uploaded reads")
         pairs = [await asyncio.to_thread(find_upload, task.reads, Path(lims.uploads))]
     else:
-        folder = Path(lims.share).absolute() / "reads"
-        dump = programs.program("fasterq-dump")
+        dump, tell = _installed(programs.program("fasterq-dump")), _part(life, 0.0, 0.15)
         pairs = [
-            await fetch_run(lims.archive, run, folder / run, dump=dump, tell=_part(life, 0.0, 0.15))
+            await fetch_run(lims.archive, run, task.working / run, dump=dump, tell=tell)
             for run in task.reads.accessions
         ]
     for pair in pairs:
         await asyncio.to_thread(check_pair, pair.read1, pair.read2)
     return Reads(pairs=tuple(pairs))
+
+
+def _installed(program: Program) -> Program | None:
+    try:
+        program.path()
+    except ProgramNotFound:
+        return None
+    return program
 
 
 @program_step(name="trim reads")

@@ -47,24 +47,28 @@ def dispatch(pipeline: str, schemes: dict[str, Scheme]) -> Dispatch:
     Raises:
         InvalidRequest: nothing serves it.
     """
-    kind, _, named = pipeline.partition(COMMENT)[0].strip().partition(OF_SCHEME)
-    handler = HANDLERS.get(kind)
-    if handler is Handler.TYPE:
-        return Dispatch(handler=handler, scheme=_nomenclature(named, schemes))
-    if handler:
-        return Dispatch(handler=handler)
-    if kind in schemes and not named:
-        return Dispatch(handler=Handler.TYPE, scheme=kind)
+    value = pipeline.partition(COMMENT)[0].strip()
+    kind, _, named = value.partition(OF_SCHEME)
+    if kind == NOMENCLATURE:
+        return Dispatch(handler=HANDLERS[kind], scheme=_nomenclature(named, schemes))
+    if value in HANDLERS:
+        return Dispatch(handler=HANDLERS[value])
+    if value in schemes:
+        return Dispatch(handler=Handler.TYPE, scheme=value)
     msg = f"no flow serves the pipeline {pipeline[:80]!r}, and no scheme has this description"
     raise InvalidRequest(msg)
 
 
 def _nomenclature(named: str, schemes: dict[str, Scheme]) -> str:
-    """Return the description of the scheme that NServ calls `named`."""
-    for scheme in schemes.values():
-        if named and named in (scheme.param.scheme, scheme.description):
+    """Return the description of the scheme that NServ calls `named`, or that is called so here."""
+    known = [scheme for scheme in schemes.values() if named and scheme.is_nomenclature]
+    for scheme in known:
+        if scheme.param.scheme == named:
             return scheme.description
-    msg = f"no scheme of this database is {named!r} in the nomenclature"
+    for scheme in known:
+        if scheme.description == named:
+            return scheme.description
+    msg = f"no scheme of this database is {named[:80]!r} in the nomenclature"
     raise InvalidRequest(msg)
 
 

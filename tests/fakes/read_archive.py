@@ -146,13 +146,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = answer.body
         self.send_response(status)
-        if status == 206:
-            whole = len(answer.body)
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         length = len(body) if answer.length is None else answer.length
         if length >= 0:
             self.send_header("Content-Length", str(length))
-        for name, value in {"ETag": tag, "Connection": "close", **answer.headers}.items():
+        usual = {"ETag": tag, "Connection": "close"}
+        if start:
+            whole = len(answer.body)
+            usual["Content-Range"] = f"bytes {start}-{whole - 1}/{whole}"
+        for name, value in (usual | dict(answer.headers)).items():
             self.send_header(name, value)
         self.end_headers()
         return body

@@ -15,6 +15,7 @@ from blocks.errors import (
     ServiceUnavailable,
 )
 from blocks.genomics.archive import concatenate, fetch_run
+from blocks.genomics.archive_answers import ena_run
 from blocks.genomics.records import ReadPair
 from blocks.program import Program
 from tests.fakes.read_archive import (
@@ -172,22 +173,34 @@ def test_ddbj_is_found_by_its_newer_way_to_name_a_runs_files(
         b"{}",
         b"null",
         b"[" * 200_000,
-        json.dumps([report(run_accession="SRR7654321")]).encode(),
-        json.dumps([report(), report()]).encode(),
+        json.dumps([report(*pair_at_ena(), run_accession="SRR7654321")]).encode(),
+        json.dumps([report(*pair_at_ena())] * 2).encode(),
         json.dumps([report(*pair_at_ena(), fastq_md5="no")]).encode(),
         json.dumps([report(*pair_at_ena(), fastq_bytes="1;2;3")]).encode(),
         json.dumps([report(*pair_at_ena(), fastq_bytes="-1;5")]).encode(),
-        json.dumps([report(*pair_at_ena(), fastq_ftp="host/../a;host/b")]).encode(),
     ],
     ids=lambda answer: answer[:20],
 )
 def test_a_report_that_cannot_be_read_is_no_end(
     server: Server, tmp_path: Path, answer: bytes
 ) -> None:
+    server.put_ena(*pair_at_ena())
     server.put(REPORT, Answer(answer))
     server.put_ddbj(*RIGHT)
 
     assert fetch(server.archive(), tmp_path).origin == "DDBJ"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["host/../passwd", "host//x", "host/a b", "host/a?b", "host/a#b", "host/%2e", "host", ""],
+)
+def test_a_report_leads_to_plain_paths_of_enas_own_server(path: str) -> None:
+    files = pair_at_ena()
+    whole = json.dumps([report(*files, fastq_ftp=f"{path};{path}")])
+
+    with pytest.raises(ServiceUnavailable, match="the report of SRR1234567 cannot be read"):
+        ena_run(whole, RUN)
 
 
 def test_the_last_to_be_asked_is_ncbi(server: Server, tmp_path: Path) -> None:
@@ -234,10 +247,11 @@ def test_nothing_is_fetched_for_a_program_that_is_not_installed(
     assert server.asked_for(SRA) == []
 
 
+@pytest.mark.parametrize("answer", [one for one in UNKNOWN if one.status != 404])
 def test_a_run_that_no_archive_knows_is_told_with_what_each_said(
-    server: Server, tmp_path: Path
+    server: Server, tmp_path: Path, answer: Answer
 ) -> None:
-    server.put(REPORT, Answer(b"[]"))
+    server.put(REPORT, answer)
     dump = fake_fasterq_dump(tmp_path / "bin")
 
     with pytest.raises(NoSuchRecord, match="no archive has the run SRR1234567") as failure:
@@ -318,10 +332,14 @@ def test_a_damaged_bzip2_file_is_not_kept(server: Server, tmp_path: Path) -> Non
 def test_reads_that_unpack_to_more_than_the_limit_are_refused(
     server: Server, tmp_path: Path
 ) -> None:
+    server.put_ena(*pair_at_ena())
     server.put_ddbj(*RIGHT)
 
-    with pytest.raises(InconsistentInput, match="more than 1,000 bytes unpacked"):
+    with pytest.raises(InconsistentInput, match="more than 1,000 bytes unpacked") as refusal:
         fetch(server.archive(max_unpacked_bytes=1000), tmp_path)
+
+    assert f"{RUN}_1.fastq.gz has" in str(refusal.value)
+    assert f"{RUN}_1.fastq.bz2 has" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

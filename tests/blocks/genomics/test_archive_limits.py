@@ -1,14 +1,21 @@
 """Where the archives may lead us, and how much of them and of this disk is taken."""
 
+import asyncio
 import bz2
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from blocks.errors import InvalidRequest, ServiceUnavailable, TransientError
 from blocks.genomics.archive import ReadArchive
-from blocks.genomics.download import Patience, require_safe_redirect
+from blocks.genomics.download import (
+    Downloader,
+    Patience,
+    RemoteFile,
+    require_safe_redirect,
+)
 from tests.fakes.read_archive import (
     DDBJ_FOLDER,
     ENA_FOLDER,
@@ -134,6 +141,32 @@ def test_a_directory_that_cannot_be_made_is_said(server: Server, tmp_path: Path)
         fetch(server.archive(), tmp_path / "file" / "reads")
 
 
+def test_a_long_file_may_be_cut_more_often_than_a_short_one(server: Server, tmp_path: Path) -> None:
+    content = bytes(28 << 20)
+    server.put("/long", *[Answer(content, cut_at=9 << 20)] * 3, Answer(content))
+    target = tmp_path / "long"
+
+    async def download() -> None:
+        async with httpx.AsyncClient() as client:
+            one = Downloader(client, Patience(attempts=2, pause_s=0))
+            await one.file(RemoteFile(url=f"{server.url}/long"), target, lambda _: None)
+
+    asyncio.run(download())
+
+    assert target.read_bytes() == content
+    assert len(server.asked_for("/long")) == 4
+
+
+def test_pauses_grow_and_differ() -> None:
+    patient = Downloader(httpx.AsyncClient(), Patience(pause_s=2))
+
+    pauses = [patient._pause(failures) for failures in range(1, 12)]
+
+    usual = [2, 4, 8, 16, 32, 64, 120, 120, 120, 120, 120]
+    assert all(0.5 <= pause / one <= 1.5 for pause, one in zip(pauses, usual, strict=True))
+    assert len({pause / one for pause, one in zip(pauses, usual, strict=True)}) > 1
+
+
 def test_the_public_archives_are_asked_over_https_only() -> None:
     archive = ReadArchive()
 
@@ -145,7 +178,8 @@ def test_the_public_archives_are_asked_over_https_only() -> None:
 def test_a_report_that_is_no_short_answer_is_not_read_to_its_end(
     server: Server, tmp_path: Path
 ) -> None:
-    server.put(REPORT, Answer(bytes(6_000_000)))
+    right = server.answer(REPORT).body
+    server.put(REPORT, Answer(b" " * 6_000_000 + right))
     server.put_ddbj(*RIGHT)
 
     assert_whole_from("DDBJ", fetch(server.archive(), tmp_path))

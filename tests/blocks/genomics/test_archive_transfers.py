@@ -256,6 +256,13 @@ def test_a_server_that_falls_silent_is_not_waited_for(
     assert_whole_from("DDBJ", pair)
 
 
+def test_a_server_that_is_silent_is_said_to_be(server: Server, tmp_path: Path) -> None:
+    server.put(REPORT, Answer(hangs=True))
+
+    with pytest.raises(ServiceUnavailable, match=r"ENA: 127\.0\.0\.1 did not answer in time"):
+        fetch(server.archive(attempts=1, timeout_s=0.3), tmp_path)
+
+
 def test_one_file_has_a_time_limit_with_all_its_attempts(server: Server, tmp_path: Path) -> None:
     server.put(AT_ENA, Answer(FIRST, hangs=True, cut_at=20))
     archive = server.archive(file_timeout_s=0.3)
