@@ -37,6 +37,14 @@ async def _named(kind: type[BlockT], name: str) -> BlockT:
         raise InvalidRequest(msg) from error
 
 
+async def _named_or_url(kind: type[BlockT], name: str) -> BlockT:
+    """Return the saved block of this name, or for a URL without a password its database."""
+    if "://" not in name:
+        return await _named(kind, name)
+    refuse_secret(name)
+    return kind.model_validate({"url": SecretStr(name)})
+
+
 class IspybDatabase(Block):
     """An ISPyB and the conventions of the disks that its data lie on."""
 
@@ -93,10 +101,7 @@ class IspybDatabase(Block):
         Raises:
             InvalidRequest: there is none, or the URL would show a password in the run's page.
         """
-        if "://" not in name:
-            return await _named(cls, name)
-        refuse_secret(name)
-        return cls(url=SecretStr(name))
+        return await _named_or_url(cls, name)
 
 
 class EnteroBase(Block):
@@ -156,10 +161,7 @@ class EnteroBase(Block):
         Raises:
             InvalidRequest: there is none, or the URL would show a password in the run's page.
         """
-        if "://" not in name:
-            return await _named(cls, name)
-        refuse_secret(name)
-        return cls(url=SecretStr(name))
+        return await _named_or_url(cls, name)
 
 
 class Toolchain(Block):
