@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from blocks.errors import InvalidRequest
 from blocks.faults import Fault
 from blocks.genomics.running import (
     ReadLine,
@@ -62,6 +63,7 @@ class Assembler:
         prints_to: The stream on which it says how far it is.
         version_pattern: Finds the version in what `--version` says.
         faults: What a changed job mends.
+        takes_apart: Letters that the name of its working directory may not have.
         going_on: The command that continues what was left in a working directory, if any.
     """
 
@@ -75,6 +77,7 @@ class Assembler:
     prints_to: Literal["stdout", "stderr"]
     version_pattern: re.Pattern[str]
     faults: tuple[Fault[AssemblyJob], ...]
+    takes_apart: str = ""
     going_on: Callable[[AssemblyJob, Path], tuple[str, ...] | None] = lambda _job, _directory: None
 
     def prepare(self, job: AssemblyJob, directory: Path) -> tuple[str, ...]:
@@ -82,7 +85,13 @@ class Assembler:
 
         What another run left is continued if it was the same job and the program can; else it is
         removed, so that old contigs are never taken for new ones.
+
+        Raises:
+            InvalidRequest: the program cannot work with the names of these files or directory.
         """
+        if set(self.takes_apart) & set(str(directory.absolute())):
+            msg = f"{self.name} cannot work in {directory}: choose a name without blanks and commas"
+            raise InvalidRequest(msg)
         arguments = self.arguments(job)
         left = directory / self.output
         going_on = self.going_on(job, directory) if job.resume and left.exists() else None

@@ -8,6 +8,7 @@ to 40. A new allele may only come from bases of 10 or more.
 import gzip
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -31,6 +32,7 @@ GZIP_LEVEL = 6
 PHRED_OFFSET = 33
 DELETED = 0
 GAP = b"*"
+FILE_NAME = re.compile(r"\w[\w.+-]*")
 
 Row = tuple[bytes, int, int, int, bytes, int]  # contig, position, nth inserted, depth, call, phred
 
@@ -104,7 +106,7 @@ def polish(draft: Path, pileup: Path, *, directory: Path, stem: str) -> Consensu
 
 
 def _file_name(stem: str) -> str:
-    if Path(stem).name != stem or not stem.isprintable():
+    if not FILE_NAME.fullmatch(stem):
         msg = f"{stem!r} cannot be the name of a file"
         raise InvalidRequest(msg)
     return stem
@@ -162,9 +164,8 @@ def polished_contig(draft: bytes, rows: Iterable[Row]) -> PolishedContig:
                 phred[position] = min(phred[position], quality)
             continue
         total += depth
-        agrees = call[0] == draft[position]
-        phred[position] = quality if agrees or counts else min(quality, DOUBTFUL)
-        if counts and not agrees:
+        phred[position] = quality
+        if counts and call[0] != draft[position]:
             bases[position] = DELETED if call == GAP else call[0]
     return _joined(draft, bases, phred, inserted, total / len(draft))
 

@@ -2,6 +2,9 @@
 
 Counted as EnteroBase's EToKi does: contigs of more than 1 kb, each as one; species only, so that
 contigs that fit no species do not count; E. coli and Shigella are one.
+
+The report is asked for in the style of MetaPhlAn: in Kraken's own, Debian's and other builds of
+2.1 leave the rank of some taxa empty (https://github.com/DerrickWood/kraken2/issues/759).
 Manual: https://github.com/DerrickWood/kraken2/wiki/Manual
 """
 
@@ -20,10 +23,9 @@ from blocks.genomics.running import (
     file_argument,
     is_out_of_memory,
     last_said,
-    require_output,
     require_success,
 )
-from blocks.program import Program, run_program
+from blocks.program import Program, Run, run_program
 from blocks.record import Record
 
 LONG_CONTIGS = Path("long_contigs.fasta")
@@ -32,8 +34,9 @@ DATABASE_FILES = ("hash.k2d", "opts.k2d", "taxo.k2d")
 LONGER_THAN_BP = 1000
 TOGETHER = "Escherichia coli / Shigella"
 PARTS = ("Escherichia coli", "Shigella")
-SPECIES = "S"
+SPECIES = "s__"
 VERSION = re.compile(r"Kraken version (\d[\w.+-]*)")
+PROCESSED = re.compile(r"^(\d+) sequences \(", re.MULTILINE)
 ERROR = re.compile(r"^(?:kraken2|classify): (.+)$", re.MULTILINE)
 
 
@@ -54,8 +57,9 @@ def arguments(job: SpeciesJob) -> tuple[str, ...]:
         InvalidRequest: the folder's name could be taken for an option.
     """
     mapping = ("--memory-mapping",) if job.memory_mapping else ()
+    report = ("--use-mpa-style", "--report", str(REPORT))
     where = ("--db", file_argument(job.database), "--threads", str(job.n_threads), *mapping)
-    return (*where, "--output", "-", "--report", str(REPORT), str(LONG_CONTIGS))
+    return (*where, "--output", "-", *report, str(LONG_CONTIGS))
 
 
 async def species_of(
@@ -73,12 +77,26 @@ async def species_of(
     if missing:
         msg = f"{job.database} is no database of Kraken 2: {', '.join(missing)} is missing"
         raise InvalidRequest(msg)
-    if write_long_contigs(assembly, directory / LONG_CONTIGS) == 0:
+    n_contigs = write_long_contigs(assembly, directory / LONG_CONTIGS)
+    if n_contigs == 0:
         return ()
     (directory / REPORT).unlink(missing_ok=True)
     run = await run_program(program, arguments(job), directory=directory, timeout_s=timeout_s)
+    check(run, n_contigs)
+    return read_report(directory / REPORT)
+
+
+def check(run: Run, n_contigs: int) -> None:
+    """Require that all contigs were judged; Kraken reads what it cannot open as no sequence.
+
+    Raises:
+        ProgramError: it failed, or read fewer contigs.
+    """
     require_success(run, last_said(run, ERROR))
-    return read_report(require_output(run, directory / REPORT))
+    n_read = last_said(run, PROCESSED) or "0"
+    if int(n_read) != n_contigs:
+        msg = f"kraken2 ended with status 0, but read {n_read} of {n_contigs} contigs"
+        raise run.failure(OutputInvalid, msg)
 
 
 def write_long_contigs(assembly: Path, path: Path) -> int:
@@ -98,9 +116,10 @@ def read_report(path: Path) -> tuple[SpeciesShare, ...]:
     found = Counter[str]()
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
-            _, in_clade, _, rank, _, name = line.split("\t")
-            if rank == SPECIES:
-                found[_merged(name.strip())] += int(in_clade)
+            lineage, n_contigs = line.split("\t")
+            taxon = lineage.rpartition("|")[2]
+            if taxon.startswith(SPECIES):
+                found[_merged(taxon.removeprefix(SPECIES))] += int(n_contigs)
     except UNREADABLE as error:
         msg = f"{path.name} is no report of Kraken 2: {type(error).__name__}: {error}"
         raise OutputInvalid(msg, program="kraken2", directory=path.parent) from error

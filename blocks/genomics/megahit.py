@@ -10,7 +10,7 @@ from blocks.errors import ProgramError
 from blocks.faults import Fault
 from blocks.genomics.assembly_job import Assembler, AssemblyJob, with_less
 from blocks.genomics.running import ReadLine, Step, is_out_of_memory, last_said
-from blocks.program import Run
+from blocks.program import Run, tail
 
 OUTPUT = "megahit"
 VERSION = re.compile(r"MEGAHIT v(\d[\w.+-]*)")
@@ -20,7 +20,9 @@ STAGES = {"Extract": 0.0, "Build graph": 0.2, "Assemble contigs": 0.4, "Local as
 MERGING = "Merging to output final contigs"
 ENDS = 0.98
 ERROR = re.compile(r"(Exit code -?\d+|^megahit: .+|^\w+Error: .+)$", re.MULTILINE)
-MEMORY_CODES = ("Exit code -6", "Exit code -9")  # aborted for want of memory; killed
+EXCEPTION = re.compile(r"what\(\): +(.+?)'?$", re.MULTILINE)
+KILLED_PART = "Exit code -9"
+LOG_LINES = 20
 
 
 def arguments(job: AssemblyJob) -> tuple[str, ...]:
@@ -53,14 +55,13 @@ def progress() -> ReadLine:
 
 
 def reason(run: Run) -> str:
-    """Return how the part of MEGAHIT that failed ended; its log is in the output directory."""
-    return last_said(run, ERROR)
+    """Return why the part of MEGAHIT that failed did so, from its log, or how it ended."""
+    exceptions = EXCEPTION.findall(tail(run.directory / OUTPUT / "log", LOG_LINES))
+    return exceptions[-1] if exceptions else last_said(run, ERROR)
 
 
 def _is_out_of_memory(error: ProgramError) -> bool:
-    return is_out_of_memory(error) or any(
-        code in f"{error}\n{error.log_tail}" for code in MEMORY_CODES
-    )
+    return is_out_of_memory(error) or KILLED_PART in str(error)
 
 
 OUT_OF_MEMORY = Fault[AssemblyJob](
@@ -76,6 +77,7 @@ MEGAHIT = Assembler(
     reason=reason,
     progress=progress,
     prints_to="stderr",
+    takes_apart=" ,",
     version_pattern=VERSION,
     faults=(OUT_OF_MEMORY,),
 )

@@ -39,10 +39,10 @@ def progress() -> ReadLine:
     seen = [0]
 
     def read_line(line: str) -> Step | None:
-        for pattern, doing in ((GRAPH, "assembling with k-mers"), (PAIRS, "joining pairs over")):
+        for pattern, doing in ((GRAPH, "assembling with k-mers of"), (PAIRS, "joining pairs over")):
             if found := pattern.match(line):
                 seen[0] += 1
-                return min(ENDS, (seen[0] - 1) / N_STEPS), f"{doing} of {found[1]} bases"
+                return min(ENDS, (seen[0] - 1) / N_STEPS), f"{doing} {found[1]} bases"
         return (ENDS, "writing contigs") if line == "DONE" else None
 
     return read_line

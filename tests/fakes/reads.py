@@ -74,8 +74,14 @@ def an_end(
     signal: int | None = None,
 ) -> Run:
     """Return a run of a program that printed this and ended so."""
-    program = argv or ("program",)
-    paths = {name: directory / f"ended.{name}" for name in ("stdout", "stderr")}
-    paths["stdout"].write_text(stdout)
-    paths["stderr"].write_text(stderr)
-    return Run(argv=program, directory=directory, exit_status=exit_status, signal=signal, **paths)
+    out, err = directory / "ended.stdout", directory / "ended.stderr"
+    out.write_text(stdout)
+    err.write_text(stderr)
+    return Run(
+        argv=argv or ("program",),
+        directory=directory,
+        exit_status=exit_status,
+        signal=signal,
+        stdout=out,
+        stderr=err,
+    )

@@ -1,5 +1,6 @@
 """The assemblers: their commands, how far they are, why they failed, what mends it."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from blocks.errors import (
     ProgramKilled,
     ProgramTimedOut,
 )
+from blocks.faults import Repair, run_with_remedies
 from blocks.genomics import spades
 from blocks.genomics.assemblers import ASSEMBLERS
 from blocks.genomics.assembly_job import AssemblerName, AssemblyJob
@@ -63,7 +65,7 @@ def test_spades_assembles_an_isolate_with_its_own_k_mers() -> None:
 
 
 def test_spades_takes_k_mers_that_a_remedy_chose() -> None:
-    assert ("-k", "21,33") == spades.arguments(JOB.model_copy(update={"k_mers": (21, 33)}))[9:11]
+    assert spades.arguments(JOB.model_copy(update={"k_mers": (21, 33)}))[9:11] == ("-k", "21,33")
 
 
 def test_megahit_is_told_its_memory_in_bytes() -> None:
@@ -184,14 +186,33 @@ def test_spades_says_which_reads_it_cannot_take(tmp_path: Path) -> None:
 
 
 def test_spades_with_too_few_reads_is_tried_with_ever_shorter_k_mers(tmp_path: Path) -> None:
-    error = failure_of("spades", tmp_path, stdout=recorded("spades-thin.stdout"), exit_status=21)
     tried = list[tuple[int, ...]]()
-    job: AssemblyJob | None = JOB
-    while job := mended("spades", error, job):
-        tried.append(job.k_mers)
 
-    assert str(error).startswith("spades.py: too few reads for k-mers as long as these")
-    assert tried == [(21, 33, 55, 77), (21, 33, 55), (21, 33)]
+    async def run(job: AssemblyJob, _number: int) -> None:
+        tried.append(job.k_mers)
+        raise failure_of(
+            "spades", tmp_path, stdout=recorded("spades-thin.stdout"), exit_status=21
+        )
+
+    async def say_nothing(_repair: Repair) -> None:
+        pass
+
+    faults = ASSEMBLERS["spades"].faults
+    again = run_with_remedies(run, JOB, faults, max_tries=9, on_repair=say_nothing)
+    with pytest.raises(ProgramFailed, match="too few reads for k-mers as long as these"):
+        asyncio.run(again)
+
+    assert tried == [(), (21, 33, 55, 77), (21, 33, 55), (21, 33)]
+
+
+def test_progress_never_goes_back() -> None:
+    told = list[tuple[float, str]]()
+    steps = {"half": (0.5, "half"), "back": (0.2, "back"), "over": (1.2, "over")}
+    progress = LineProgress(steps.get, lambda *step: told.append(step))
+
+    progress.read("half\nnothing\nback\nover\n")
+
+    assert told == [(0.5, "half"), (0.5, "back"), (1.0, "over")]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +221,6 @@ def test_spades_with_too_few_reads_is_tried_with_ever_shorter_k_mers(tmp_path: P
         ("spades", {"stdout": recorded("spades-killed.stdout"), "exit_status": 247}),
         ("spades", {"exit_status": None, "signal": 9}),
         ("megahit", {"stderr": recorded("megahit-killed.stderr"), "exit_status": 247}),
-        ("megahit", {"stderr": "...; Exit code -6\n", "exit_status": 250}),
         ("skesa", {"stderr": "std::bad_alloc\n", "exit_status": 1}),
         ("skesa", {"exit_status": None, "signal": 9}),
     ],
@@ -213,6 +233,29 @@ def test_an_assembler_that_ran_out_of_memory_is_tried_with_less(
     assert mended(name, error, JOB) == JOB.model_copy(update={"n_threads": 2, "memory_gb": 4})
     least = JOB.model_copy(update={"n_threads": 1, "memory_gb": 1})
     assert mended(name, error, least) is None
+
+
+@pytest.mark.parametrize(
+    ("exception", "helps"), [("std::bad_alloc", True), ("Cannot open file x", False)]
+)
+def test_what_broke_megahit_is_read_from_its_log(
+    tmp_path: Path, exception: str, helps: bool
+) -> None:
+    (tmp_path / "megahit").mkdir()
+    log = f"... - b'  what():  {exception}'\n... - Error occurs\n... - Command: x; Exit code -6\n"
+    (tmp_path / "megahit" / "log").write_text(log)
+
+    error = failure_of("megahit", tmp_path, stderr="Command: x; Exit code -6\n", exit_status=250)
+
+    assert str(error) == f"megahit: {exception}"
+    assert (mended("megahit", error, JOB) is not None) == helps
+
+
+@pytest.mark.parametrize("name", ["we ird", "a,b"])
+def test_megahit_is_not_started_where_it_cannot_work(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"megahit cannot work in .* without blanks"):
+        ASSEMBLERS["megahit"].prepare(JOB, tmp_path / name)
+    assert ASSEMBLERS["spades"].prepare(JOB, tmp_path / name) == spades.arguments(JOB)
 
 
 def test_spades_at_its_own_limit_keeps_the_memory_and_takes_fewer_threads(tmp_path: Path) -> None:
@@ -288,6 +331,7 @@ def test_a_continued_spades_that_fails_is_begun_anew_once(tmp_path: Path) -> Non
 
     again = mended("spades", failure.value, JOB)
 
+    assert again is not None
     assert again == JOB.model_copy(update={"resume": False})
     assert mended("spades", failure.value, again) is None
 

@@ -112,7 +112,7 @@ def test_files_that_are_cut_short_are_refused_though_fastp_says_success(
 def test_a_failure_has_fastps_own_reason(tmp_path: Path) -> None:
     run = an_end(tmp_path, "fastp", stderr="ERROR: Failed to write\n", exit_status=255)
 
-    with pytest.raises(ProgramFailed, match="^fastp: Failed to write$"):
+    with pytest.raises(ProgramFailed, match=r"^fastp: Failed to write$"):
         fastp.check(run, JOB)
 
 
@@ -134,7 +134,7 @@ def test_a_gzip_file_by_another_name_is_refused_before_it_is_misread(tmp_path: P
 
 
 def test_a_read_file_that_is_not_there_may_come_later(tmp_path: Path) -> None:
-    with pytest.raises(FileNotYetVisible, match="a.fastq cannot be read: No such file"):
+    with pytest.raises(FileNotYetVisible, match=r"a.fastq cannot be read: No such file"):
         fastp.require_readable(tmp_path / "a.fastq")
 
 
