@@ -1,7 +1,10 @@
 """An assembly in memory: its contigs in one sequence, and the quality of every base."""
 
+import errno
 import gzip
+import io
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +15,8 @@ from numpy.typing import NDArray
 from blocks.errors import FileNotYetVisible, InconsistentInput
 
 MAX_BYTES = 400_000_000  # decompressed; the largest bacterial genomes have 16 Mb
+OF_THE_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN)  # of a share: it is away
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 BETWEEN = b"N"  # keeps contigs apart: no allele can reach over it
 UPPER = bytes.maketrans(b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -62,7 +67,7 @@ def read_genome(path: Path, *, name: str | None = None) -> Genome:
     """Read an assembly: FASTA or FASTQ, plain or gzip, any case, any line length.
 
     Raises:
-        FileNotYetVisible: the file is not there.
+        FileNotYetVisible: the file is not there, or its disk is not.
         InconsistentInput: it is neither, is damaged, empty or too large, or two contigs have the
             same name.
     """
@@ -79,6 +84,10 @@ def parse_genome(content: bytes, path: Path) -> Iterator[tuple[str, bytes, bytes
     Raises:
         InconsistentInput: it is neither, or is damaged.
     """
+    content = content.removeprefix(BYTE_ORDER_MARK).lstrip()
+    if not content:
+        msg = f"{path.name} is empty"
+        raise InconsistentInput(msg)
     first = content[:1]
     if first not in (b">", b"@"):
         msg = f"{path.name} is neither FASTA nor FASTQ: it begins with {content[:20]!r}"
@@ -103,7 +112,7 @@ def genome_of(name: str, records: Iterator[tuple[str, bytes, bytes | None]]) -> 
         msg = f"{name} has no sequence"
         raise InconsistentInput(msg)
     if len(set(contigs)) != len(contigs):
-        twice = next(contig for contig in contigs if contigs.count(contig) > 1)
+        twice = Counter(contigs).most_common(1)[0][0]
         msg = f"{name} has two contigs named {twice!r}"
         raise InconsistentInput(msg)
     starts = np.concatenate([[0], np.cumsum(lengths[:-1] + len(BETWEEN))]).astype(np.int64)
@@ -120,24 +129,27 @@ def genome_of(name: str, records: Iterator[tuple[str, bytes, bytes | None]]) -> 
 
 def _content(path: Path) -> bytes:
     try:
-        raw = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
+        with path.open("rb") as file:  # a device or a pipe has no size to ask for
+            raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         msg = f"the assembly {path} is not on this disk"
         raise FileNotYetVisible(msg) from error
-    except OSError as error:
-        msg = f"the assembly {path} cannot be read: {error.strerror}"
-        raise InconsistentInput(msg) from error
-    if raw is not None and raw.startswith(GZIP_MAGIC):
-        raw = _unzipped(path)
-    if raw is None or len(raw) > MAX_BYTES:
+    except (OSError, ValueError) as error:  # a ValueError is a null byte in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"the assembly {str(path)!r} cannot be read: {reason}"
+        of_the_disk = isinstance(error, OSError) and error.errno in OF_THE_DISK
+        raise (FileNotYetVisible if of_the_disk else InconsistentInput)(msg) from error
+    if raw.startswith(GZIP_MAGIC) and len(raw) <= MAX_BYTES:
+        raw = _unzipped(raw, path)
+    if len(raw) > MAX_BYTES:
         msg = f"{path.name} is larger than {MAX_BYTES // 1_000_000} MB: not a bacterial assembly"
         raise InconsistentInput(msg)
     return raw
 
 
-def _unzipped(path: Path) -> bytes:
+def _unzipped(packed: bytes, path: Path) -> bytes:
     try:
-        with gzip.open(path) as file:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{path.name} is a damaged gzip file: {error}"

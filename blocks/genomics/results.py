@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, Executable, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,7 @@ from blocks.genomics.tables import (
     now,
 )
 
+BATCH = 10_000  # assemblies in one question
 LOCI_IN_RESULTS = 100  # a scheme with more tells its counts, not every allele
 
 
@@ -159,35 +160,12 @@ class CallStore:
         self, scheme_id: int, locus: str, assembly_ids: Sequence[int]
     ) -> dict[int, list[LocusPosition]]:
         """Return where a locus lies on each of these assemblies; those without it are left out."""
-        columns = LocusPositionRow
-        query = (
-            select(
-                columns.assembly_id, columns.copy, columns.contig, columns.start, columns.end,
-                columns.strand, columns.status, columns.allele,
-            )
-            .join(LocusRow, LocusRow.id == columns.locus_id)
-            .where(
-                LocusRow.scheme_id == scheme_id,
-                LocusRow.name == locus,
-                columns.scheme_id == scheme_id,
-                columns.assembly_id.in_(assembly_ids),
-            )
-            .order_by(columns.assembly_id, columns.copy)
-        )  # fmt: skip
         found = dict[int, list[LocusPosition]]()
         with reading(self._engine) as session:
-            for assembly, copy, contig, start, end, strand, status, allele in session.execute(
-                query
-            ):
-                side = "+" if strand == "+" else "-"
-                position = LocusPosition(
-                    locus=locus,
-                    copy_number=copy,
-                    place=Place(contig=contig, start=start, end=end, strand=side),
-                    status=CallStatus(status),
-                    allele=allele,
-                )
-                found.setdefault(assembly, []).append(position)
+            for start in range(0, len(assembly_ids), BATCH):
+                some = assembly_ids[start : start + BATCH]
+                for assembly, *facts in session.execute(_places_of(scheme_id, locus, some)):
+                    found.setdefault(assembly, []).append(_position(locus, *facts))
         return found
 
 
@@ -251,6 +229,44 @@ def _finish(
 
 
 # Rows
+
+
+def _places_of(scheme_id: int, locus: str, assembly_ids: Sequence[int]) -> Executable:
+    row = LocusPositionRow
+    query = select(
+        row.assembly_id,
+        row.copy,
+        row.contig,
+        row.start,
+        row.end,
+        row.strand,
+        row.status,
+        row.allele,
+    )
+    of_locus = (LocusRow.scheme_id == scheme_id, LocusRow.name == locus)
+    of_assemblies = (row.scheme_id == scheme_id, row.assembly_id.in_(assembly_ids))
+    chosen = query.join(LocusRow, LocusRow.id == row.locus_id).where(*of_locus, *of_assemblies)
+    return chosen.order_by(row.assembly_id, row.copy)
+
+
+def _position(
+    locus: str,
+    copy: int,
+    contig: str,
+    start: int,
+    end: int,
+    strand: str,
+    status: str,
+    allele: int | None,
+) -> LocusPosition:
+    side = "+" if strand == "+" else "-"
+    return LocusPosition(
+        locus=locus,
+        copy_number=copy,
+        place=Place(contig=contig, start=start, end=end, strand=side),
+        status=CallStatus(status),
+        allele=allele,
+    )
 
 
 def _write_positions(session: Session, claim: Claim, calls: Sequence[LocusCall]) -> None:

@@ -5,15 +5,17 @@ Each kind is made empty; a test makes the strains, schemes and assemblies that i
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Engine, NullPool, Row, create_engine, text
+from sqlalchemy import Engine, Row, create_engine, text
 
+from blocks.database import engine_for
 from blocks.genomics.keys import allele_key
 from blocks.genomics.records import (
     Assembly,
@@ -51,6 +53,11 @@ class Look:
 
     engine: Engine
 
+    @property
+    def url(self) -> str:
+        """Of the database, with its password."""
+        return self.engine.url.render_as_string(hide_password=False)
+
     def rows(self, sql: str, **values: object) -> list[Row[Any]]:
         """Return the rows of a query."""
         with self.engine.connect() as connection:
@@ -77,24 +84,38 @@ class Entero:
     """One EnteroBase: `species` and `system` look at its two databases, or at the one."""
 
     store: EnteroStore
-    url: str
     species: Look
     system: Look
+
+    def close(self) -> None:
+        """Give the connections back: a server has few."""
+        for look in (self.species, self.system):
+            engine_for(look.url).dispose()
+            look.engine.dispose()
 
     @property
     def is_postgres(self) -> bool:
         """Whether its databases are PostgreSQL's."""
         return self.species.engine.dialect.name == "postgresql"
 
-    def calls_with(self, n_connections: int, *, options: str = "") -> CallStore:
-        """Return a store of calls whose every thread can have a connection of its own."""
+    @contextmanager
+    def calls_with(
+        self, n_connections: int, *, options: str = ""
+    ) -> Generator[CallStore, None, None]:
+        """Give a store of calls whose every thread can have a connection of its own."""
         if not self.is_postgres:
-            return self.store.calls
-        arguments = {"options": options} if options else {}
+            yield self.store.calls
+            return
         engine = create_engine(
-            self.url, pool_size=n_connections, max_overflow=0, connect_args=arguments
+            self.species.url,
+            pool_size=n_connections,
+            max_overflow=0,
+            connect_args={"options": options} if options else {},
         )
-        return CallStore(engine, PREFIX)
+        try:
+            yield CallStore(engine, PREFIX)
+        finally:
+            engine.dispose()
 
     def an_assembly(self, name: str = "") -> Assembly:
         """Return a new assembly of a strain of its own."""
@@ -225,8 +246,13 @@ def _entero(url: str, system_url: str | None = None) -> Entero:
     for one in filter(None, (url, system_url)):
         migrate(one)
     store = open_store(url, database="senterica", prefix=PREFIX, system_url=system_url)
-    looks = [Look(create_engine(one, poolclass=NullPool)) for one in (url, system_url or url)]
-    return Entero(store, url, *looks)
+    return Entero(store, look_at(url), look_at(system_url or url))
+
+
+def look_at(url: str) -> Look:
+    """Return a look at a database; tables may change under it."""
+    arguments = {"prepare_threshold": None} if url.startswith("postgresql") else {}
+    return Look(create_engine(url, connect_args=arguments))
 
 
 def postgres_url(server: PostgresServer) -> str:

@@ -368,9 +368,11 @@ def test_a_typing_without_a_type_is_complete(entero: Entero) -> None:
 @only_postgres
 def test_who_waits_too_long_for_a_pair_is_told_to_try_later(entero: Entero) -> None:
     claim = entero.given()
-    store = entero.calls_with(1, options="-c lock_timeout=100")
     before = all_rows(entero)
-    with entero.species.engine.begin() as slow:
+    with (
+        entero.calls_with(1, options="-c lock_timeout=100") as store,
+        entero.species.engine.begin() as slow,
+    ):
         slow.exec_driver_sql("SELECT 1 FROM scheme_calls FOR UPDATE")
         with pytest.raises(DatabaseUnavailable, match="lock timeout"):
             store.store_typing(claim, calls_of(1, 1, 1))
