@@ -190,9 +190,7 @@ def test_spades_with_too_few_reads_is_tried_with_ever_shorter_k_mers(tmp_path: P
 
     async def run(job: AssemblyJob, _number: int) -> None:
         tried.append(job.k_mers)
-        raise failure_of(
-            "spades", tmp_path, stdout=recorded("spades-thin.stdout"), exit_status=21
-        )
+        raise failure_of("spades", tmp_path, stdout=recorded("spades-thin.stdout"), exit_status=21)
 
     async def say_nothing(_repair: Repair) -> None:
         pass
