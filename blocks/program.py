@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -131,6 +131,7 @@ async def run_program(
     timeout_s: float,
     log_name: str = "",
     on_output: Callable[[str], None] | None = None,
+    watch: Literal["stdout", "stderr"] = "stdout",
 ) -> Run:
     """Run a program to its end in `directory` and return what happened.
 
@@ -144,7 +145,8 @@ async def run_program(
         directory: Must exist.
         timeout_s: Wall time in seconds; more than 0.
         log_name: Stem of the two output files; the program's name unless given.
-        on_output: Called with each new piece of standard output, about twice a second.
+        on_output: Called with each new piece of output, about twice a second.
+        watch: Which output that is.
 
     Raises:
         ProgramNotFound: the program is missing, or it cannot be executed.
@@ -155,7 +157,8 @@ async def run_program(
     stem = log_name or program.name
     stdout, stderr = directory / f"{stem}.stdout", directory / f"{stem}.stderr"
     async with _guarded(argv, program, directory, timeout_s, stdout, stderr) as report_end:
-        report = await _follow(report_end, stdout, on_output)
+        watched = stdout if watch == "stdout" else stderr
+        report = await _follow(report_end, watched, on_output)
     if not report:
         msg = f"the guard of {program.name} ended without a report"
         raise ProgramFailed(
@@ -225,11 +228,11 @@ async def _give_environment(guard: asyncio.subprocess.Process, program: Program)
 
 
 async def _follow(
-    report: int, stdout: Path, on_output: Callable[[str], None] | None
+    report: int, watched: Path, on_output: Callable[[str], None] | None
 ) -> dict[str, Any]:
     """Pass on new output until the guard has reported; return the outcome, empty if it died."""
     lines = _Lines(report)
-    pieces = _Pieces(stdout)
+    pieces = _Pieces(watched)
     try:
         while not lines.ended.is_set():
             with contextlib.suppress(TimeoutError):

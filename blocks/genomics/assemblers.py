@@ -55,5 +55,6 @@ async def assemble(
         timeout_s=timeout_s,
         log_name=assembler.name,
         on_output=progress.read,
+        watch=assembler.prints_to,
     )
     return assembler.judge(run)
