@@ -1,6 +1,7 @@
 """Engines for SQLAlchemy URLs, their transactions, and what a driver's error means for us."""
 
 import contextlib
+import os
 from collections.abc import Generator
 from functools import cache
 from typing import Any
@@ -78,7 +79,18 @@ def engine_for(url: str) -> Engine:
         raise InvalidRequest(msg) from None
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+    _ENGINES.append(engine)
     return engine
+
+
+def _leave_connections_to_parent() -> None:
+    """Forget, in a process that was forked, the connections that its parent goes on using."""
+    for engine in _ENGINES:
+        engine.dispose(close=False)
+
+
+_ENGINES: list[Engine] = []
+os.register_at_fork(after_in_child=_leave_connections_to_parent)
 
 
 def refuse_secret(url: str) -> None:
