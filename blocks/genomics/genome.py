@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from blocks.errors import FileNotYetVisible, InconsistentInput
 MAX_BYTES = 400_000_000  # decompressed; the largest bacterial genomes have 16 Mb
 OF_THE_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN)  # of a share: it is away
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+AT_ONCE = 1 << 20  # bytes of one read
 GZIP_MAGIC = b"\x1f\x8b"
 BETWEEN = b"N"  # keeps contigs apart: no allele can reach over it
 UPPER = bytes.maketrans(b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -130,7 +132,7 @@ def genome_of(name: str, records: Iterator[tuple[str, bytes, bytes | None]]) -> 
 def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:  # a device or a pipe has no size to ask for
-            raw = file.read(MAX_BYTES + 1)
+            raw = _all_of(file)
     except FileNotFoundError as error:
         msg = f"the assembly {path} is not on this disk"
         raise FileNotYetVisible(msg) from error
@@ -147,10 +149,22 @@ def _content(path: Path) -> bytes:
     return raw
 
 
+def _all_of(file: BinaryIO | gzip.GzipFile) -> bytes:
+    """Return what is in a file, up to a byte more than is allowed.
+
+    In pieces: `read(n)` first makes room for n bytes, however few there are.
+    """
+    pieces, left = list[bytes](), MAX_BYTES + 1
+    while piece := file.read(min(left, AT_ONCE)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
 def _unzipped(packed: bytes, path: Path) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-            return file.read(MAX_BYTES + 1)
+            return _all_of(file)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{path.name} is a damaged gzip file: {error}"
         raise InconsistentInput(msg) from error
@@ -159,8 +173,10 @@ def _unzipped(packed: bytes, path: Path) -> bytes:
 def _fasta(content: bytes, path: Path) -> Iterator[tuple[str, bytes, None]]:
     for record in (b"\n" + content).split(b"\n>")[1:]:
         header, _, body = record.partition(b"\n")
-        sequence = body.translate(None, b"\r\n \t*-")
-        _require_letters(sequence, path)
+        sequence = body.replace(b"\n", b"")
+        if _strange(sequence):  # seldom: what is no letter is left out only then
+            sequence = sequence.translate(None, b"\r \t*-")
+            _require_letters(sequence, path)
         yield _name(header, path), sequence, None
 
 
@@ -194,10 +210,15 @@ def _require_fastq(header: bytes, bases: bytes, quality: bytes, path: Path) -> N
 
 
 def _require_letters(sequence: bytes, path: Path) -> None:
-    strange = sequence.translate(None, LETTERS + LETTERS.lower())
+    strange = _strange(sequence)
     if strange:
         msg = f"{path.name} has the letter {chr(strange[0])!r} in a sequence: not DNA"
         raise InconsistentInput(msg)
+
+
+def _strange(sequence: bytes) -> bytes:
+    """Return what does not stand for a base."""
+    return sequence.translate(None, LETTERS + LETTERS.lower())
 
 
 def _name(header: bytes, path: Path) -> str:

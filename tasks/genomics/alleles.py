@@ -23,7 +23,7 @@ from blocks.genomics.keys import allele_key
 from blocks.genomics.records import CallStatus, LocusCall, Place
 from tasks.genomics.alignment import Hit, align_at, places_of
 from tasks.genomics.exact import STRANDS, ExactIndex, IndexParts, Table, find_exemplars, scan
-from tasks.genomics.kmers import WORD_BITS, small_hashes
+from tasks.genomics.kmers import WORD_BITS, Hashes, K, Positions, small_hashes
 
 CLEARLY_LESS = 0.05  # difference of identity; EToKi's --overlap_iden
 LENGTH_CHANGE = 0.2  # of the exemplar's length: beyond, it is not the same gene any more
@@ -89,20 +89,27 @@ def choose_exemplars(sequences: Sequence[bytes]) -> tuple[bytes, ...]:
     """
     if not sequences:
         return ()
-    words = [small_hashes(sequence, WORDS_FOR_LIKENESS)[1] for sequence in sequences]
-    joined = np.concatenate(words)
-    owner = np.repeat(np.arange(len(words)), [len(own) for own in words])
-    total = np.maximum(np.bincount(owner, minlength=len(words)), 1)
-    chosen, covered = [0], np.zeros(len(joined), np.bool_)
+    words, owner = _words_for_likeness(sequences)
+    total = np.maximum(np.bincount(owner, minlength=len(sequences)), 1)
+    chosen, covered = [0], np.zeros(len(words), np.bool_)
     while len(chosen) < MAX_EXEMPLARS:
-        covered |= np.isin(joined, words[chosen[-1]])
-        share = np.bincount(owner, weights=covered, minlength=len(words)) / total
+        covered |= np.isin(words, words[owner == chosen[-1]])
+        share = np.bincount(owner, weights=covered, minlength=len(sequences)) / total
         share[chosen] = 1.0
         least = int(share.argmin())
         if share[least] >= UNLIKE:
             break
         chosen.append(least)
     return tuple(sequences[number] for number in chosen)
+
+
+def _words_for_likeness(sequences: Sequence[bytes]) -> tuple[Hashes, Positions]:
+    """Return an even sample of the words of all sequences, and which sequence each is of."""
+    ends = np.cumsum([len(sequence) for sequence in sequences])
+    positions, words = small_hashes(b"".join(sequences), WORDS_FOR_LIKENESS)
+    owner = np.searchsorted(ends, positions, side="right")
+    inside = positions + K <= ends[owner]  # a word must not reach into the next sequence
+    return words[inside], owner[inside]
 
 
 def type_genome(genome: Genome, index: TypingIndex) -> tuple[LocusCall, ...]:
