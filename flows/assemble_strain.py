@@ -1,6 +1,7 @@
 """The reads of one strain: assembled, judged, and typed by every scheme of the database."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from prefect import flow
@@ -12,22 +13,22 @@ from blocks.errors import DataError, LimsflowError, ProgramError, TransientError
 from blocks.record import Record
 from flows.type_assembly import type_assembly
 from tasks.genomics.assembling import (
-    AssemblerName,
-    Assembling,
-    Isolate,
     assemble_reads,
+    automatic_schemes,
     begin_assembly,
-    clear_working,
+    calls_of,
     evaluate,
     get_reads,
     polish_assembly,
     store_assembly,
     store_assembly_failure,
+    take_over,
     trim_reads,
 )
 from tasks.genomics.closing import close_what_run_left
 from tasks.genomics.publish import living, publish_failure, publish_strain
-from tasks.genomics.stamps import alone_in
+from tasks.genomics.stages import AssemblerName, Assembling, Isolate
+from tasks.genomics.stamps import alone_in, clear
 from tasks.life import Life
 
 
@@ -74,39 +75,40 @@ async def assemble_strain(
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
     task = await begin_assembly(lims, reads, strain, assembler, flow_run.get_id() or "")
-    try:
-        with alone_in(task.working):
-            async with living(task) as life:
-                isolate = await assembled(lims, programs, task, life)
-                life.tell(1.0, "done")
-            clear_working(task)
-    except (ProgramError, DataError, TransientError) as failure:
-        await store_assembly_failure(lims, task, failure)
-        await publish_failure(str(task.reads), failure)
-        raise
-    verdict, barcode = isolate.judged.verdict, isolate.stored.assembly.barcode
     failures = list[Exception]()
-    if verdict.passed and type_it:
-        failures = await type_by_every_scheme(
-            lims, assembly=barcode, entero=entero, toolchain=toolchain
-        )
-    calls = await asyncio.to_thread(lims.store().calls.calls, isolate.stored.assembly.id)
+    async with AsyncExitStack() as holding:
+        try:
+            await holding.enter_async_context(alone_in(task.working))
+            life = await holding.enter_async_context(living(task))
+            isolate = await assembled(lims, programs, task, life)
+        except (ProgramError, DataError, TransientError) as failure:
+            await store_assembly_failure(lims, task, failure)
+            await publish_failure(str(task.reads), failure)
+            raise
+        if isolate.judged.verdict.passed and type_it:
+            life.tell(0.97, "calling every scheme")
+            barcode = isolate.stored.assembly.barcode
+            failures = await type_by_every_scheme(lims, barcode, entero, toolchain)
+        life.tell(1.0, "done")
+        clear(task.working)
+    calls = await calls_of(lims, isolate.stored)
     await publish_strain(isolate, calls)
     for failure in failures:
         if not isinstance(failure, LimsflowError):
             raise failure
     return Assembled(
-        assembly=barcode,
+        assembly=isolate.stored.assembly.barcode,
         job_id=task.job_id,
-        passed=verdict.passed,
-        reason=verdict.reason,
+        passed=isolate.judged.verdict.passed,
+        reason=isolate.judged.verdict.reason,
         schemes=tuple(call.scheme for call in calls),
         failed_schemes=tuple(call.scheme for call in calls if call.fate),
     )
 
 
 async def assembled(lims: EnteroBase, programs: Toolchain, task: Assembling, life: Life) -> Isolate:
-    """Go from the reads to the stored assembly."""
+    """Go from the reads to the stored assembly, from where an earlier run was stopped."""
+    await take_over(lims, task)
     reads = await get_reads(lims, programs, task, life)
     trimmed = await trim_reads(programs, task, reads, life)
     draft = await assemble_reads(programs, task, trimmed, life)
@@ -117,17 +119,13 @@ async def assembled(lims: EnteroBase, programs: Toolchain, task: Assembling, lif
 
 
 async def type_by_every_scheme(
-    lims: EnteroBase, *, assembly: str, entero: str, toolchain: str
+    lims: EnteroBase, assembly: str, entero: str, toolchain: str
 ) -> list[Exception]:
     """Call every automatic scheme at once, each a run of its own; return what failed.
 
     A scheme that fails stops no other: its run and its rows say why.
     """
-    known = await asyncio.to_thread(lims.store().schemes.schemes)
-    calls = [
-        type_assembly(assembly, scheme.description, entero, toolchain)
-        for scheme in known
-        if scheme.is_automatic
-    ]
+    schemes = await automatic_schemes(lims)
+    calls = [type_assembly(assembly, one.description, entero, toolchain) for one in schemes]
     ended = await asyncio.gather(*calls, return_exceptions=True)
     return [outcome for outcome in ended if isinstance(outcome, Exception)]

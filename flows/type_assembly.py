@@ -58,15 +58,16 @@ async def type_assembly(
         scheme: Description of the scheme: schemes.description, like MLST_Achtman.
         entero: Name of the EnteroBase block.
         toolchain: Name of the toolchain block; generic schemes run its programs.
-        force: Call it again although there is a result for this version.
+        force: Call it although there is a result for this version, or the assembly failed its
+            quality control.
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
     run_id = flow_run.get_id() or ""
-    begun = await begin_call(lims, programs, assembly, scheme, run_id, force=force)
+    begun = await begin_call(lims, assembly, scheme, run_id, force=force)
     claim = begun.claim
     if begun.stored:
         known = begun.stored.results
-        return _typed(claim, known.get("ST"), results=known, was_known=True)
+        return _typed(claim, _stored_st(claim, known), results=known, was_known=True)
     try:
         if claim.scheme.is_nomenclature:
             typing = await type_loci(lims, claim)
@@ -81,6 +82,12 @@ async def type_assembly(
     columns = await asyncio.to_thread(lims.store().schemes.columns, scheme)
     await publish_generic(assembly, scheme, found, columns)
     return _typed(claim, None, results=found.stored())
+
+
+def _stored_st(claim: Claim, results: dict[str, Any]) -> int | None:
+    """Return the type of stored results; a program's field of the same name is none."""
+    st = results.get("ST") if claim.scheme.is_nomenclature else None
+    return st if isinstance(st, int) else None
 
 
 def _typed(claim: Claim, st: int | None, **rest: Any) -> Typed:

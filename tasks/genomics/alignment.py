@@ -24,6 +24,7 @@ SAME_END = 9  # base pairs of an end that are taken whatever they are; EToKi's 5
 LONGEST_END = 0.5  # share of an exemplar that an end may be, for a reading frame to decide
 END_DIFFERENCES = 0.4  # of an end's bases may differ; of unrelated ones, about half do
 UNLIKE = 0.15  # share of differences beyond which an alignment is looked at step by step
+CHANCE = 0.45  # share of differences, a little less than unlike sequences have at their best
 PAD_SHARE, PAD = 0.2, 30  # of the exemplar, and base pairs, to each side of its window
 MAX_PLACES = 24  # of one locus: beyond, it is a repeat
 STEP = re.compile(r"(\d+)([=XID])")
@@ -105,6 +106,9 @@ def align(genome: Genome, start: int, strand: str, exemplar: bytes) -> Hit | Non
     plain = _with_equal_ends(query, window, low, strand)
     if plain:
         return plain
+    clipped = high - low < len(query) + 2 * pad or b"N" in window
+    if not clipped and not _resembles(query, window):
+        return None
     found = _infix(query, window, task="path")
     path = _path(found["cigar"], low + found["locations"][0][0])
     if path is None:
@@ -131,6 +135,12 @@ def align(genome: Genome, start: int, strand: str, exemplar: bytes) -> Hit | Non
 def _infix(query: bytes, window: bytes, *, task: str = "locations", limit: int = -1) -> Any:
     """Align all of `query` to the part of `window` that it fits best; edlib has no types."""
     return cast("Any", edlib).align(query, window, mode="HW", task=task, k=limit)
+
+
+def _resembles(query: bytes, window: bytes) -> bool:
+    """Whether more of an exemplar lies here than chance gives; far quicker to see than where."""
+    limit = int(CHANCE * len(query))
+    return _infix(query, window, task="distance", limit=limit)["editDistance"] >= 0
 
 
 def _ends_apart(query: bytes, window: bytes, low: int) -> tuple[int, int] | None:

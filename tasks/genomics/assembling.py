@@ -5,109 +5,49 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from blocks.connections import EnteroBase, Toolchain
-from blocks.errors import LimsflowError, ProgramError, ProgramNotFound
+from blocks.errors import LimsflowError, NoSuchRecord, ProgramError, ProgramNotFound
 from blocks.faults import Fault, Repair, run_with_remedies
 from blocks.genomics import assemblers, consensus, fastp, kraken2, minimap2, samtools
 from blocks.genomics.archive import concatenate, fetch_run
 from blocks.genomics.assembly_job import AssemblyJob
+from blocks.genomics.download import disk_of
 from blocks.genomics.fastq import check_pair
 from blocks.genomics.genome import read_genome
-from blocks.genomics.quality_limits import QualityLimits, limits_of
-from blocks.genomics.records import (
-    Assembly,
-    AssemblyFiles,
-    AssemblyStatistics,
-    JobStatus,
-    ReadCounts,
-    ReadPair,
-    SpeciesShare,
-    Verdict,
-)
+from blocks.genomics.quality_limits import limits_of
+from blocks.genomics.records import AssemblyFiles, JobStatus, Scheme, SchemeCall
 from blocks.genomics.running import Tell
-from blocks.genomics.uploads import Runs, Upload, find_upload, parse_accession
+from blocks.genomics.uploads import Upload, find_upload, parse_accession
 from blocks.program import Program
-from blocks.record import Record
 from tasks.genomics.assembly_quality import contigs_of, judge, statistics
-from tasks.genomics.stamps import finished, key_of, write_stamp
+from tasks.genomics.closing import OPEN
+from tasks.genomics.indexes import folder_name
+from tasks.genomics.stages import (
+    AssemblerName,
+    Assembling,
+    Draft,
+    Judged,
+    Polished,
+    Reads,
+    Species,
+    Stored,
+    Trimmed,
+)
+from tasks.genomics.stamps import key_of, once
 from tasks.life import Life
 from tasks.policies import program_step, step
 
 logger = logging.getLogger(__name__)
 
-AssemblerName = Literal["spades", "skesa", "megahit"]
 JobT = TypeVar("JobT")
-ResultT = TypeVar("ResultT", bound=Record)
 MadeT = TypeVar("MadeT")
 MAX_TRIES = 4
 PIPELINE = "QAssembly"
 STEM = "assembly.scaffold"
 SORT_MB = 1024
-
-
-class Assembling(Record):
-    """One strain's reads on their way to an assembly."""
-
-    job_id: int
-    reads: Upload | Runs
-    strain: str
-    assembler: AssemblerName
-    working: Path
-    results: Path
-
-
-class Reads(Record):
-    """The reads of one strain, from each run."""
-
-    pairs: tuple[ReadPair, ...]
-
-
-class Trimmed(Record):
-    """The trimmed pair, in the working directory, and the program that made it."""
-
-    counts: ReadCounts
-    tool: tuple[str, str]
-
-
-class Draft(Record):
-    """An assembler's contigs."""
-
-    contigs: Path
-    tool: tuple[str, str]
-
-
-class Polished(Record):
-    """The corrected assembly with the quality of every base."""
-
-    files: AssemblyFiles
-    mean_depth: float
-
-
-class Judged(Record):
-    """An assembly's statistics, its species and its verdict."""
-
-    statistics: AssemblyStatistics
-    species: tuple[SpeciesShare, ...] | None = None
-    limits: QualityLimits
-    verdict: Verdict
-
-
-class Stored(Record):
-    """An assembly in the database, and its files where they stay."""
-
-    assembly: Assembly
-    files: AssemblyFiles
-
-
-class Isolate(Record):
-    """All that is known of an assembled strain."""
-
-    stored: Stored
-    trimmed: Trimmed
-    polished: Polished
-    judged: Judged
+HOLDER = "flow-run"  # file that says whose working directory it is
 
 
 @step(name="begin")
@@ -126,37 +66,79 @@ async def begin_assembly(
     )
     await asyncio.to_thread(jobs.close, job.id, JobStatus.RUNNING)
     share = Path(lims.share).absolute()
-    name = key_of(lims.database, str(wanted), assembler)[:20]
+    where = folder_name(lims.database, lims.url.get_secret_value())
     return Assembling(
         job_id=job.id,
+        flow_run_id=run_id,
         reads=wanted,
         strain=strain,
         assembler=assembler,
-        working=share / "work" / name,
+        working=share / "work" / key_of(where, str(wanted), assembler)[:20],
         results=share / str(job.id),
     )
 
 
+@step(name="take over")
+async def take_over(lims: EnteroBase, task: Assembling) -> None:
+    """Say whose working directory this is now; close the job of a run that was killed in it.
+
+    For whoever holds the directory: the run that it belonged to cannot be alive.
+
+    Raises:
+        TransientError: the disk is full, or cannot be written.
+    """
+    holder, jobs = task.working / HOLDER, lims.store().jobs
+    before = holder.read_text(errors="replace").strip() if holder.is_file() else ""
+    if before and before != task.flow_run_id:
+        try:
+            job = await asyncio.to_thread(jobs.of_run, before)
+        except NoSuchRecord:
+            job = None
+        if job and job.status in OPEN:
+            logger.warning("job %d was left open by a run that is gone; closed", job.id)
+            await asyncio.to_thread(jobs.close, job.id, JobStatus.FAILED)
+    with disk_of(holder):
+        holder.write_text(task.flow_run_id)
+
+
 @step(name="get reads")
 async def get_reads(lims: EnteroBase, programs: Toolchain, task: Assembling, life: Life) -> Reads:
-    """Find the uploaded files, or fetch the runs from the public archive, and check them.
+    """Find the uploaded files, or fetch the runs from the public archive; check all that is asked.
+
+    What would fail after hours of assembling is looked at here: limits, programs, the strain.
 
     Raises:
         ServiceUnavailable: no archive answered; tried again later.
-        DataError: there are no such reads, or they cannot be used.
+        FileNotYetVisible: an uploaded file is not there; tried again later.
+        DataError: there are no such reads, they cannot be used, or are another strain's.
+        ProgramNotFound: a program is missing.
     """
+    limits_of(lims.genus, lims.limits)
+    for name in _needed(programs, task):
+        programs.program(name).path()
     if isinstance(task.reads, Upload):
         life.tell(0.01, "checking the uploaded reads")
         pairs = [await asyncio.to_thread(find_upload, task.reads, Path(lims.uploads))]
+        await asyncio.to_thread(check_pair, pairs[0].read1, pairs[0].read2)
     else:
         dump, tell = _installed(programs.program("fasterq-dump")), _part(life, 0.0, 0.15)
         pairs = [
             await fetch_run(lims.archive, run, task.working / run, dump=dump, tell=tell)
             for run in task.reads.accessions
         ]
-    for pair in pairs:
-        await asyncio.to_thread(check_pair, pair.read1, pair.read2)
-    return Reads(pairs=tuple(pairs))
+    strain = await asyncio.to_thread(lims.store().isolates.strain_of_reads, pairs, task.strain)
+    return Reads(pairs=tuple(pairs), strain_id=strain)
+
+
+def _needed(programs: Toolchain, task: Assembling) -> list[str]:
+    species = ["kraken2"] if programs.kraken_database else []
+    return [
+        "fastp",
+        assemblers.ASSEMBLERS[task.assembler].program,
+        "minimap2",
+        "samtools",
+        *species,
+    ]
 
 
 def _installed(program: Program) -> Program | None:
@@ -173,8 +155,7 @@ async def trim_reads(programs: Toolchain, task: Assembling, reads: Reads, life: 
     life.tell(0.15, "trimming reads")
     program = programs.program("fastp")
     version = await fastp.version(program, task.working)
-    pair = await asyncio.to_thread(concatenate, reads.pairs, task.working)
-    job = fastp.TrimJob(read1=pair.read1, read2=pair.read2, n_threads=programs.n_processes)
+    job = fastp.TrimJob(read1=reads.files[0], read2=reads.files[1], n_threads=programs.n_processes)
 
     async def trim(job: fastp.TrimJob, _try: int) -> Trimmed:
         counts = await fastp.trim(
@@ -182,9 +163,14 @@ async def trim_reads(programs: Toolchain, task: Assembling, reads: Reads, life: 
         )
         return Trimmed(counts=counts, tool=("fastp", version))
 
-    key = key_of(fastp.arguments(job)[4:], version, files=[pair.read1, pair.read2])
+    async def join_and_trim() -> Trimmed:
+        pair = await asyncio.to_thread(concatenate, reads.pairs, task.working)
+        joined = job.model_copy(update={"read1": pair.read1, "read2": pair.read2})
+        return await _mended(trim, joined, fastp.FAULTS)
+
+    key = key_of(fastp.arguments(job)[4:], version, files=reads.files)
     made = [task.working / name for name in fastp.TRIMMED]
-    return await _once(task, "trim", key, made, Trimmed, lambda: _mended(trim, job, fastp.FAULTS))
+    return await once(task.working, "trim", key, made, Trimmed, join_and_trim)
 
 
 @program_step(name="assemble")
@@ -216,10 +202,13 @@ async def assemble_reads(
 
     key = key_of(trimmed, version, files=[task.working / name for name in fastp.TRIMMED])
     made = [assembler.contigs(task.working)]
-    if made[0].parent != task.working:  # a stamp lies beside its files
-        made = []
-    return await _once(
-        task, assembler.name, key, made, Draft, lambda: _mended(assemble, job, assembler.faults)
+    return await once(
+        task.working,
+        assembler.name,
+        key,
+        made,
+        Draft,
+        lambda: _mended(assemble, job, assembler.faults),
     )
 
 
@@ -272,7 +261,7 @@ async def polish_assembly(
 
     key = key_of(tools, trimmed, draft, files=[draft.contigs])
     made = [task.working / f"{STEM}.{kind}.gz" for kind in ("fastq", "fasta")]
-    return await _once(task, "polish", key, made, Polished, polish)
+    return await once(task.working, "polish", key, made, Polished, polish)
 
 
 @program_step(name="evaluate")
@@ -287,44 +276,50 @@ async def evaluate(
     )
     species = await _species(programs, task, polished)
     limits = limits_of(lims.genus, lims.limits)
-    verdict = judge(found, species, limits)
+    verdict = judge(found, species.shares if species else None, limits)
     return Judged(statistics=found, species=species, limits=limits, verdict=verdict)
 
 
-async def _species(
-    programs: Toolchain, task: Assembling, polished: Polished
-) -> tuple[SpeciesShare, ...] | None:
+async def _species(programs: Toolchain, task: Assembling, polished: Polished) -> Species | None:
     if not programs.kraken_database:
         return None
+    program, fasta = programs.program("kraken2"), polished.files.fasta
+    version = await kraken2.version(program, task.working)
     job = kraken2.SpeciesJob(
-        database=Path(programs.kraken_database), n_threads=programs.n_processes
+        database=Path(programs.kraken_database).absolute(), n_threads=programs.n_processes
     )
-    return await kraken2.species_of(
-        programs.program("kraken2"),
-        job,
-        polished.files.fasta,
-        directory=task.working,
-        timeout_s=programs.time_limit_s,
-    )
+
+    async def look(job: kraken2.SpeciesJob, _try: int) -> Species:
+        shares = await kraken2.species_of(
+            program, job, fasta, directory=task.working, timeout_s=programs.time_limit_s
+        )
+        return Species(shares=shares, tool=("kraken2", version))
+
+    return await _mended(look, job, kraken2.FAULTS)
 
 
 @step(name="store assembly")
 async def store_assembly(
     lims: EnteroBase, task: Assembling, reads: Reads, polished: Polished, judged: Judged
 ) -> Stored:
-    """Keep the files by job number, write the assembly and its verdict, the job's status last."""
+    """Keep the files by job number, write the assembly and its verdict, the job's status last.
+
+    Raises:
+        TransientError: the disk is full, or the database is away.
+    """
     store = lims.store()
     files = await asyncio.to_thread(_keep, task, polished.files)
-    strain = await asyncio.to_thread(store.isolates.strain_of_reads, reads.pairs, task.strain)
+    if judged.species:
+        files = files.model_copy(update={"tools": (*files.tools, judged.species.tool)})
     assembly = await asyncio.to_thread(
         store.isolates.add_assembly,
-        strain_id=strain,
+        strain_id=reads.strain_id,
         job_id=task.job_id,
         reads=reads.pairs,
         files=files,
         statistics=judged.statistics,
         verdict=judged.verdict,
-        species=judged.species or (),
+        species=judged.shares or (),
         directory=task.results,
     )
     await asyncio.to_thread(
@@ -339,12 +334,13 @@ async def store_assembly(
 
 def _keep(task: Assembling, files: AssemblyFiles) -> AssemblyFiles:
     """Copy an assembly to its job's folder; every file appears there whole."""
-    task.results.mkdir(parents=True, exist_ok=True)
     kept = {"fastq": files.fastq, "fasta": files.fasta}
-    for name, path in kept.items():
-        part = task.results / f".{path.name}.part"
-        shutil.copyfile(path, part)
-        kept[name] = part.replace(task.results / path.name)
+    with disk_of(task.results):
+        task.results.mkdir(parents=True, exist_ok=True)
+        for name, path in kept.items():
+            part = task.results / f".{path.name}.part"
+            shutil.copyfile(path, part)
+            kept[name] = part.replace(task.results / path.name)
     return files.model_copy(update=kept)
 
 
@@ -362,9 +358,17 @@ async def store_assembly_failure(
     )
 
 
-def clear_working(task: Assembling) -> None:
-    """Remove the working directory of an assembly that is stored."""
-    shutil.rmtree(task.working, ignore_errors=True)
+@step(name="list schemes")
+async def automatic_schemes(lims: EnteroBase) -> list[Scheme]:
+    """Return the schemes that are called on every new assembly."""
+    known = await asyncio.to_thread(lims.store().schemes.schemes)
+    return [scheme for scheme in known if scheme.is_automatic]
+
+
+@step(name="read calls")
+async def calls_of(lims: EnteroBase, stored: Stored) -> list[SchemeCall]:
+    """Return what became of every scheme that was called on an assembly."""
+    return await asyncio.to_thread(lims.store().calls.calls, stored.assembly.id)
 
 
 # How a step runs
@@ -373,24 +377,6 @@ def clear_working(task: Assembling) -> None:
 def _part(life: Life, first: float, last: float) -> Tell:
     """Return what tells a part's progress (0-1) as the whole's."""
     return lambda fraction, text: life.tell(first + (last - first) * fraction, text)
-
-
-async def _once(
-    task: Assembling,
-    name: str,
-    key: str,
-    files: list[Path],
-    kind: type[ResultT],
-    run: Callable[[], Awaitable[ResultT]],
-) -> ResultT:
-    """Run a step, unless an earlier run finished it with the same input and programs."""
-    known = await asyncio.to_thread(finished, task.working, name, key, kind)
-    if known is not None:
-        logger.info("%s: taken over, it was finished before", name)
-        return known
-    result = await run()
-    await asyncio.to_thread(write_stamp, task.working, name, key, result, files)
-    return result
 
 
 async def _mended(

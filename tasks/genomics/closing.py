@@ -6,10 +6,10 @@ from typing import Any
 from blocks.connections import EnteroBase
 from blocks.errors import LimsflowError, NoSuchRecord
 from blocks.genomics.records import Fate, JobStatus
+from tasks.genomics.dispatch import LOCUS_SEARCH
 from tasks.genomics.fates import fate_of
 from tasks.runs import RunState, why_over
 
-SEARCH = "locus_search"
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -29,7 +29,7 @@ async def close_what_run_left(flow: Any, flow_run: Any, state: Any) -> None:  # 
         return
     if job.status not in OPEN:
         return
-    if job.pipeline == SEARCH and job.accession.isdigit():
+    if job.pipeline == LOCUS_SEARCH and job.accession.isdigit():
         changes = {"failed": "true", "reason": reason}
         await asyncio.to_thread(store.jobs.update_analysis, int(job.accession), changes)
     await asyncio.to_thread(store.jobs.close, job.id, JobStatus.FAILED)

@@ -10,7 +10,7 @@ from blocks.errors import InvalidRequest
 from blocks.genomics.records import Scheme
 from blocks.record import Record
 
-NOMENCLATURE = "nomenclature"
+NOMENCLATURE, LOCUS_SEARCH = "nomenclature", "locus_search"
 COMMENT = ";"
 OF_SCHEME = ":"
 
@@ -26,7 +26,7 @@ class Handler(StrEnum):
 HANDLERS = {
     "QAssembly": Handler.ASSEMBLE,
     NOMENCLATURE: Handler.TYPE,
-    "locus_search": Handler.SEARCH,
+    LOCUS_SEARCH: Handler.SEARCH,
 }
 
 

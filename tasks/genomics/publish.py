@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from blocks.errors import LimsflowError
 from blocks.genomics.records import CallStatus, Column, SchemeCall, Typing
-from tasks.genomics.assembling import Assembling, Isolate
 from tasks.genomics.fates import fate_of, story_of
 from tasks.genomics.generic import GenericResult
 from tasks.genomics.plots import calls_picture, contigs_picture
 from tasks.genomics.report import SchemeRow, failure_report, strain_report
 from tasks.genomics.scheme_report import generic_report, typing_report
+from tasks.genomics.stages import Assembling, Isolate
 from tasks.life import Life, signs_of_life
 from tasks.prefect_runs import ProgressBar, artifact_key, show
 
@@ -96,7 +96,7 @@ async def publish_strain(isolate: Isolate, calls: Sequence[SchemeCall]) -> None:
             assembly.strain or assembly.barcode,
             judged.verdict,
             judged.statistics,
-            species=judged.species,
+            species=judged.shares,
             reads=isolate.trimmed.counts,
             files=isolate.stored.files,
             schemes=[scheme_row(call) for call in calls],

@@ -10,11 +10,10 @@ from blocks.genomics.genome import genome_of, parse_genome
 from blocks.genomics.records import JobStatus, Scheme, SequenceType, Typing
 from blocks.record import Record
 from tasks.genomics.alleles import type_genome
+from tasks.genomics.dispatch import LOCUS_SEARCH
 from tasks.genomics.profiles import codes_of
 from tasks.genomics.steps import index_of
 from tasks.policies import step
-
-KIND = "locus_search"
 
 
 class BegunSearch(Record):
@@ -44,9 +43,9 @@ async def begin_search(lims: EnteroBase, name: str, scheme: str, run_id: str) ->
         analysis = int(job.accession.rpartition(":")[2])
     except NoSuchRecord:
         data: dict[str, Any] = {"scheme": scheme}
-        analysis = await asyncio.to_thread(store.jobs.add_analysis, KIND, name, data)
+        analysis = await asyncio.to_thread(store.jobs.add_analysis, LOCUS_SEARCH, name, data)
         job = await asyncio.to_thread(
-            store.jobs.start, accession=str(analysis), pipeline=KIND, flow_run_id=run_id
+            store.jobs.start, accession=str(analysis), pipeline=LOCUS_SEARCH, flow_run_id=run_id
         )
     await asyncio.to_thread(store.jobs.update_analysis, analysis, {"job_id": job.id})
     return BegunSearch(analysis=analysis, job_id=job.id, name=name, scheme=wanted)

@@ -5,8 +5,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from blocks.connections import EnteroBase, Toolchain
-from blocks.errors import AlreadyRunning, InconsistentInput, LimsflowError
+from blocks.errors import AlreadyRunning, InconsistentInput, InvalidRequest, LimsflowError
 from blocks.genomics.genome import read_genome
+from blocks.genomics.isolates import FAILED
 from blocks.genomics.pipeline import load_pipeline
 from blocks.genomics.records import (
     Claim,
@@ -45,10 +46,14 @@ async def begin_call(
 
     Raises:
         NoSuchRecord: there is no such assembly or scheme.
+        InvalidRequest: the assembly failed its quality control, and nobody forces it.
         AlreadyRunning: another run is alive and works on this pair.
     """
     store = lims.store()
     isolate = await asyncio.to_thread(store.isolates.assembly, assembly)
+    if isolate.status == FAILED and not force:
+        msg = f"{assembly} failed its quality control, so it is not typed unless it is forced"
+        raise InvalidRequest(msg)
     wanted = await asyncio.to_thread(store.schemes.scheme, scheme)
     job = await asyncio.to_thread(
         store.jobs.start, accession=assembly, pipeline=pipeline_of(wanted), flow_run_id=run_id
@@ -73,18 +78,20 @@ async def _take_over(
     Raises:
         AlreadyRunning: it is not.
     """
+    jobs, before = lims.store().jobs, held
     state = await run_state(held.flow_run_id)
     if state.is_over or state.type == "UNKNOWN":
         take = lims.store().calls.claim
-        held = await asyncio.to_thread(take, claim, force=force, held_by=held.flow_run_id)
+        held = await asyncio.to_thread(take, claim, force=force, held_by=before.flow_run_id)
     if held.status is LookupStatus.QUEUED and held.flow_run_id != claim.flow_run_id:
-        lims_jobs = lims.store().jobs
-        await asyncio.to_thread(lims_jobs.close, claim.job_id, JobStatus.FAILED)
+        await asyncio.to_thread(jobs.close, claim.job_id, JobStatus.FAILED)
         msg = (
             f"{held.scheme} of {claim.assembly.barcode} is being called by another flow run, "
             f"{held.flow_run_id}"
         )
         raise AlreadyRunning(msg)
+    if held.status is LookupStatus.QUEUED and before.job_id not in (None, claim.job_id):
+        await asyncio.to_thread(jobs.close, before.job_id, JobStatus.FAILED)  # it never will
     return held
 
 
