@@ -146,4 +146,5 @@ def _genome(
     genome = synthetic_genome(carried)
     uploads.mkdir(exist_ok=True)
     write_reads(genome, *reads)
-    return write_genome(genome, path), reads
+    whole = write_genome(genome, path.with_name(f"part.{path.name}"))
+    return whole.replace(path), reads  # last: a genome that is there has its reads, and is whole

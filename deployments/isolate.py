@@ -2,16 +2,20 @@
 
 import argparse
 import json
-from typing import Any
+from typing import Any, cast
 
+from blocks.errors import InvalidRequest
 from blocks.genomics.genome import read_genome
 from blocks.genomics.records import SchemeCall
 from blocks.genomics.store import EnteroStore
-from deployments.entero import store_of
+from deployments.entero import plain, store_of
 
 
 def add(options: argparse.Namespace) -> int:
     """Register a genome file that comes assembled; print its barcode."""
+    if not options.strain.strip():
+        msg = "a strain without a name would be everybody's: say --strain NAME"
+        raise InvalidRequest(msg)
     path = options.file.resolve()
     read_genome(path)  # refuses what is no assembly, before there is a row for it
     assembly = store_of(options.entero).isolates.add_genome(path, strain=options.strain)
@@ -39,15 +43,18 @@ def as_text(facts: dict[str, Any]) -> list[str]:
         f"{facts['barcode']}  strain {facts['strain'] or '-'}  {facts['status']}",
         f"  file {facts['file_pointer'] or '-'}",
     ]
-    return lines + [_line(SchemeCall.model_validate(call)) for call in facts["schemes"]]
+    lines += [_line(SchemeCall.model_validate(call)) for call in facts["schemes"]]
+    return [plain(line) for line in lines]
 
 
 def _line(call: SchemeCall) -> str:
+    loci = call.results.get("loci")
     if call.reason:
-        said = f"{call.fate}: {call.reason.splitlines()[0]}"
-    elif "ST" in call.results:
-        loci = ", ".join(f"{n} {status}" for status, n in call.results.get("loci", {}).items())
-        said = f"ST {call.results['ST'] or '-'}  {loci}"
+        said = f"{call.fate}: {call.reason.strip().partition(chr(10))[0]}"
+    elif "ST" in call.results and isinstance(loci, dict):
+        counted = cast("dict[str, Any]", loci)
+        counts = ", ".join(f"{number} {status}" for status, number in counted.items())
+        said = f"ST {call.results['ST'] or '-'}  {counts}"
     else:
         said = ", ".join(
             f"{key} {value}"

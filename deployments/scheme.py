@@ -5,16 +5,16 @@ import json
 import sys
 from pathlib import Path
 
-from blocks.errors import InvalidRequest
+from blocks.errors import InconsistentInput, InvalidRequest
 from blocks.genomics.genome import read_genome
 from blocks.genomics.records import LocusCall, SequenceType, Typing
 from blocks.genomics.scheme_folder import SchemeFolder, read_scheme_folder
 from blocks.genomics.store import EnteroStore
-from deployments.entero import store_of
+from deployments.entero import is_folder, plain, store_of
 from tasks.genomics.alleles import LocusAlleles, TypingIndex, build_index, type_genome
 from tasks.genomics.indexes import IndexCache
 from tasks.genomics.profiles import codes_of, type_among
-from tasks.genomics.scheme_loading import load_scheme, scheme_param
+from tasks.genomics.scheme_loading import known_scheme, load_scheme, scheme_param
 
 SHOWN = 12  # parts of a folder that were left out, in the terminal
 TABLE_LOCI = 60  # a scheme with more prints only what is not an exact allele
@@ -23,14 +23,17 @@ TABLE_LOCI = 60  # a scheme with more prints only what is not an exact allele
 def load(options: argparse.Namespace) -> int:
     """Load a folder into the database; say what is new and what was left out."""
     folder = read_scheme_folder(options.folder, options.name)
+    store = store_of(options.entero)
+    known = known_scheme(store.schemes, folder.name)
     param = scheme_param(
         folder,
         automatic=not options.not_automatic,
         max_missing=options.max_missing,
         first_own_number=options.own_numbers_from,
+        known=known,
     )
-    store = store_of(options.entero)
-    loaded = load_scheme(store.schemes, folder, name=options.label or folder.name, param=param)
+    label = options.label or (known.name if known else folder.name)
+    loaded = load_scheme(store.schemes, folder, name=label, param=param)
     left_out = [str(one) for one in folder.left_out]
     if options.json:
         print(json.dumps({**loaded.model_dump(), "left_out": left_out}))
@@ -55,7 +58,8 @@ def schemes(options: argparse.Namespace) -> int:
     for scheme in found:
         kind = "nomenclature" if scheme.is_nomenclature else scheme.param.pipeline or "generic"
         automatic = "called on every assembly" if scheme.is_automatic else "called on request"
-        print(f"{scheme.description:30} version {scheme.version:<4} {kind}, {automatic}")
+        line = f"{scheme.description:30} version {scheme.version:<4} {kind}, {automatic}"
+        print(plain(line))
     if not found:
         print("no schemes: see 'limsflow scheme load'", file=sys.stderr)
     return 0
@@ -65,7 +69,7 @@ def type_file(options: argparse.Namespace) -> int:
     """Type one assembly file; nothing is minted and nothing is stored."""
     if options.entero is not None:
         typing = _by_database(store_of(options.entero), options.scheme, options.fasta)
-    elif Path(options.scheme).is_dir():
+    elif is_folder(Path(options.scheme)):
         typing = _by_folder(read_scheme_folder(Path(options.scheme)), options.fasta)
     else:
         msg = f"{options.scheme} is no folder: name a scheme's folder, or a database with --entero"
@@ -76,7 +80,14 @@ def type_file(options: argparse.Namespace) -> int:
 
 def _by_database(store: EnteroStore, name: str, path: Path) -> Typing:
     scheme = store.schemes.scheme(name)
-    calls = _calls(IndexCache().index(store.schemes, scheme, where=""), path)
+    if not scheme.is_nomenclature:
+        msg = f"{name} is a program's scheme: add the isolate and say 'limsflow isolate type'"
+        raise InvalidRequest(msg)
+    index = IndexCache().index(store.schemes, scheme, where="")
+    if not index.exact.n_alleles:
+        msg = f"scheme {name} has no alleles: see 'limsflow scheme load'"
+        raise InconsistentInput(msg)
+    calls = _calls(index, path)
     known = store.schemes.type_of(scheme.id, codes_of(calls) or ())
     st = SequenceType(number=known[0], barcode=known[1]) if known else None
     return Typing(assembly=path.name, scheme=name, calls=calls, st=st)
@@ -102,7 +113,7 @@ def as_text(typing: Typing) -> str:
     if len(shown) > TABLE_LOCI:
         shown = tuple(call for call in shown if call.code is None or call.code <= 0)
     lines = [f"{typing.assembly}  {typing.scheme}  ST {st}  ({counts})"]
-    return "\n".join([*lines, *(_line(call) for call in shown)])
+    return "\n".join(plain(line) for line in [*lines, *(_line(call) for call in shown)])
 
 
 def _line(call: LocusCall) -> str:
