@@ -24,7 +24,8 @@ SAME_END = 9  # base pairs of an end that are taken whatever they are; EToKi's 5
 LONGEST_END = 0.5  # share of an exemplar that an end may be, for a reading frame to decide
 END_DIFFERENCES = 0.4  # of an end's bases may differ; of unrelated ones, about half do
 UNLIKE = 0.15  # share of differences beyond which an alignment is looked at step by step
-CHANCE = 0.45  # share of differences, a little less than unlike sequences have at their best
+CHANCE = 0.47  # share of differences, a little less than unlike sequences have at their best
+FEW_SEEDS = 8  # of a place inside a contig: with fewer, it is looked at whether it is chance
 PAD_SHARE, PAD = 0.2, 30  # of the exemplar, and base pairs, to each side of its window
 MAX_PLACES = 24  # of one locus: beyond, it is a repeat
 STEP = re.compile(r"(\d+)([=XID])")
@@ -51,8 +52,16 @@ class Hit:
         return 2 * shared >= min(self.end - self.start, end - start)
 
 
-def places_of(seeds: Table, lengths: Sequence[int], *, least: int) -> Iterator[tuple[int, str]]:
-    """Return where one locus may begin, and the strand; the likeliest first.
+class Sign(NamedTuple):
+    """Where a locus may begin, by the seeds that agree on it."""
+
+    seeds: int
+    start: int
+    strand: str
+
+
+def places_of(seeds: Table, lengths: Sequence[int], *, least: int) -> list[Sign]:
+    """Return where one locus may begin; the likeliest first.
 
     Args:
         seeds: Rows of FOUND of one locus; `number` is the exemplar's.
@@ -60,15 +69,13 @@ def places_of(seeds: Table, lengths: Sequence[int], *, least: int) -> Iterator[t
         least: Seeds that a place must have.
     """
     apart = PAD_SHARE * max(lengths, default=0) + PAD
-    ranked = list[tuple[int, int, str]]()
+    ranked = list[Sign]()
     for strand in (0, 1):
         starts = sorted(seeds["start"][seeds["strand"] == strand].tolist())
         for group in _groups(starts, apart):
             if len(group) >= least:
-                ranked.append((len(group), int(median(group)), STRANDS[strand]))
-    ranked.sort(reverse=True)
-    for _, start, strand in ranked[:MAX_PLACES]:
-        yield start, strand
+                ranked.append(Sign(len(group), int(median(group)), STRANDS[strand]))
+    return sorted(ranked, reverse=True)[:MAX_PLACES]
 
 
 def _groups(starts: Sequence[int], apart: float) -> Iterator[Sequence[int]]:
@@ -80,19 +87,18 @@ def _groups(starts: Sequence[int], apart: float) -> Iterator[Sequence[int]]:
             first = at
 
 
-def align_at(
-    genome: Genome, places: Iterable[tuple[int, str]], exemplars: Sequence[bytes]
-) -> Iterator[Hit]:
+def align_at(genome: Genome, places: Iterable[Sign], exemplars: Sequence[bytes]) -> Iterator[Hit]:
     """Align every exemplar of a locus at these places."""
-    for start, strand in places:
+    for place in places:
         for exemplar in exemplars:
-            hit = align(genome, start, strand, exemplar)
+            hit = align(genome, place, exemplar)
             if hit and hit.identity >= MIN_IDENTITY and hit.covered >= MIN_PIECE:
                 yield hit
 
 
-def align(genome: Genome, start: int, strand: str, exemplar: bytes) -> Hit | None:
+def align(genome: Genome, place: Sign, exemplar: bytes) -> Hit | None:
     """Align an exemplar near the position where it seems to begin, None if it is not there."""
+    start, strand = place.start, place.strand
     query = exemplar if strand == "+" else reverse_complement(exemplar)
     middle = min(max(start + len(query) // 2, 0), len(genome.sequence) - 1)
     contig = _nearest_contig(genome, start, middle, len(query))
@@ -106,8 +112,8 @@ def align(genome: Genome, start: int, strand: str, exemplar: bytes) -> Hit | Non
     plain = _with_equal_ends(query, window, low, strand)
     if plain:
         return plain
-    clipped = high - low < len(query) + 2 * pad or b"N" in window
-    if not clipped and not _resembles(query, window):
+    entire = high - low == len(query) + 2 * pad and b"N" not in window
+    if entire and place.seeds < FEW_SEEDS and not _resembles(query, window):
         return None
     found = _infix(query, window, task="path")
     path = _path(found["cigar"], low + found["locations"][0][0])

@@ -249,6 +249,20 @@ async def step_runs(bench: Bench, name: str) -> list[Any]:
     return [run for run in found if run.name.startswith(name)]
 
 
+async def children(bench: Bench) -> list[str]:
+    """Return the names of the runs that the newest job's run started."""
+    from prefect import get_client  # noqa: PLC0415
+    from prefect.client.schemas.filters import (  # noqa: PLC0415
+        FlowRunFilter,
+        FlowRunFilterParentFlowRunId,
+    )
+
+    runs = [UUID(run) for run in bench.isolates.store.jobs.runs(bench.job.id)]
+    wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=runs))
+    async with get_client() as client:
+        return [run.name for run in await client.read_flow_runs(flow_run_filter=wanted)]
+
+
 async def _states(runs: Sequence[str]) -> list[tuple[str, str]]:
     from prefect import get_client  # noqa: PLC0415
 

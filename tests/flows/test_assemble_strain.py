@@ -1,5 +1,6 @@
 """The reads of one strain: what EnteroBase and the page show of its assembly and its types."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from blocks.genomics.records import Fate, LookupStatus
 from blocks.genomics.synthetic_isolate import housekeeping_scheme
 from tests.flows.isolates import DATABASE, GENUS
-from tests.flows.strains import Bench, make_bench
+from tests.flows.strains import Bench, children, make_bench
 
 # Each counter waits here for the other.
 MEETING = """
@@ -64,6 +65,7 @@ def test_an_upload_becomes_an_assembly_with_a_type(finished: Finished) -> None:
     outcome, bench = finished.outcome, finished.bench
 
     assert (outcome.passed, outcome.schemes, outcome.failed_schemes) == (True, ("mlst",), ())
+    assert asyncio.run(children(bench)) == [f"type-{outcome.assembly}-mlst"]
     assert bench.isolates.call(outcome.assembly).results["ST"] == 3
     row = bench.row("assemblies", barcode=outcome.assembly)
     assert (row.status, row.job_id) == ("Assembled", outcome.job_id)
@@ -226,6 +228,7 @@ def test_an_assembly_that_fails_is_kept_with_every_reason_and_typed_by_nothing(
     assert bench.row("assemblies", barcode=outcome.assembly).status == "Failed QC"
     assert bench.row("strains").best_assembly is None
     assert [bench.isolates.look.count(t) for t in ("scheme_calls", "assembly_lookup")] == [0, 0]
+    assert asyncio.run(children(bench)) == []
     assert Path(bench.job.output_location or "").is_file()
     assert bench.job.status == "COMPLETE"
     criteria = json.loads(bench.row("assembly_evidence").criteria)
