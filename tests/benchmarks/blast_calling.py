@@ -125,7 +125,7 @@ EXPLAINED = {
     ("n", CallStatus.DUPLICATED): "a second copy, of no known allele; mlst tells the known one",
     ("n,m", CallStatus.EXACT): "an allele inside another one; ours is the longest",
     ("?", CallStatus.NOVEL): "a gap, or an unlike end: an ungapped hit ends there",
-    ("?", CallStatus.MISSING): "a tenth of it, or more, is somewhere, and not where it belongs",
+    ("?", CallStatus.MISSING): "10 to 60 % of it, inside a contig: we call that missing",
     ("-", CallStatus.NOVEL): "less than 95 % alike",
     ("-", CallStatus.FRAGMENTED): "a piece shorter than a tenth, or less than 95 % alike",
     ("-", CallStatus.AMBIGUOUS): "letters other than A, C, G, T leave no equal word of 32",

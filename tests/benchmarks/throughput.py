@@ -11,6 +11,7 @@ from tests.benchmarks.laboratory import Laboratory
 from tests.benchmarks.stopwatch import Report, Spent, spent
 
 STAGES = ("claim", "index", "read", "type", "store")
+HEADER = ("one process", "genomes/s", "wall ms", "CPU ms", *STAGES)
 
 
 def measure(
@@ -21,25 +22,24 @@ def measure(
     folder: Path,
     *,
     count: int,
-) -> None:
-    """Do the whole task for so many assemblies: these genomes under names of their own."""
-    task = _Task(lab, scheme, folder / "indexes")
+) -> list[object]:
+    """Do the whole task for so many assemblies: these genomes under other names.
+
+    Returns:
+        A row of the table: name, genomes per second, wall and CPU ms, and CPU ms of each stage.
+    """
+    task = _Task(lab, scheme, folder / f"indexes-{lab.kind}")
     task.index()
     links = [_link(genomes[n % len(genomes)], folder, f"{lab.kind}-{n}") for n in range(count)]
     taken = [task.run(path) for path in links]
-    wall = sum(one.wall_s for stages in taken for one in stages.values())
-    per_stage = {
-        stage: 1000 * sum(stages[stage].wall_s for stages in taken) / count for stage in STAGES
+    wall_s = sum(one.wall_s for stages in taken for one in stages.values())
+    cpu_ms = {
+        stage: 1000 * sum(stages[stage].cpu_s for stages in taken) / count for stage in STAGES
     }
-    said = ", ".join(f"{stage} {ms:.0f}" for stage, ms in per_stage.items())
-    report.say(
-        f"  {lab.kind}, {scheme.description} ({task.index().exact.n_alleles:,} alleles):"
-        f" {count / wall:.1f} genomes per second; ms each: {said}"
-    )
-    report.add(
-        f"whole task, {lab.kind}, {scheme.description}", genomes_per_s=count / wall,
-        ms_per_genome=per_stage,
-    )  # fmt: skip
+    alleles = task.index().exact.n_alleles
+    name = f"{lab.kind}, {scheme.description}, {alleles:,} alleles"
+    report.add(f"whole task, {name}", genomes_per_s=count / wall_s, cpu_ms_per_genome=cpu_ms)
+    return [name, count / wall_s, 1000 * wall_s / count, sum(cpu_ms.values()), *cpu_ms.values()]
 
 
 class _Task:

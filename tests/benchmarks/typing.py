@@ -96,13 +96,19 @@ def _whole_task(
     name, genomes = _of_one_scheme(material)
     genes, loci = material.schemes[name], material.whole_genes(FEW_MUTANTS)
     carriers = list(material.carriers.values())[:3]
+    rows = [throughput.HEADER]
     for lab in labs:
         seven = lab.load(name, genes.loci, genes.profiles, coding=False)
         few = lab.load("few_alleles", loci, coding=True)
         for scheme, files in ((seven, genomes), (few, carriers)):
-            throughput.measure(report, lab, scheme, files, folder, count=size.whole_tasks)
+            rows.append(
+                throughput.measure(report, lab, scheme, files, folder, count=size.whole_tasks)
+            )
     large = labs[0].store.schemes.scheme("whole_genes")
-    throughput.measure(report, labs[0], large, carriers, folder, count=size.whole_tasks)
+    rows.append(
+        throughput.measure(report, labs[0], large, carriers, folder, count=size.whole_tasks)
+    )
+    report.table(rows)
 
 
 def _of_one_scheme(material: Material) -> tuple[str, list[Path]]:

@@ -11,7 +11,7 @@ from blocks.genomics.records import LocusCall, Scheme
 from tasks.genomics.alleles import LocusAlleles, TypingIndex, build_index, type_genome
 from tasks.genomics.indexes import IndexCache
 from tests.benchmarks import blast_calling, chewbbaca
-from tests.benchmarks.blast_calling import differences, make_caller
+from tests.benchmarks.blast_calling import BlastCaller, differences, make_caller
 from tests.benchmarks.laboratory import Laboratory
 from tests.benchmarks.seven_genes import print_differences
 from tests.benchmarks.stopwatch import Report, Spent, spent
@@ -77,7 +77,7 @@ def measure(
         said = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
         rows.append([name, 1000 * took.cpu_s, 1000 * took.wall_s, said])
     report.table(rows)
-    usual = median(took.cpu_s for _, took in ours.values())
+    usual = median(ours[name][1].cpu_s for name in material.carriers)
     report.say(f"  median {1000 * usual:.0f} ms: {1 / usual:.1f} genomes per second and core")
     report.add("whole genes", median_cpu_s=usual, cpu_s={n: t.cpu_s for n, (_, t) in ours.items()})
     _beside_blast(report, material, loci, ours, folder)
@@ -115,33 +115,41 @@ Ours = Mapping[str, tuple[tuple[LocusCall, ...], Spent]]
 def _beside_blast(
     report: Report, material: Material, loci: Sequence[LocusAlleles], ours: Ours, folder: Path
 ) -> None:
-    """Let BLAST call one genome: against every allele, then against the exemplars only."""
+    """Let BLAST call a genome by every allele, the last one too, and one by exemplars only."""
     if not blast_calling.is_installed():
         report.say("  BLAST: not installed (Debian: ncbi-blast+)")
         return
-    name, path = list(material.carriers.items())[-1]
+    first, *_, last = material.carriers
     exemplars = [LocusAlleles(locus.name, locus.alleles[:1]) for locus in loci]
+    caller, making = spent(lambda: make_caller(folder / "blast-every", {"whole": loci}))
+    report.say(f"  BLAST's database of every allele: {making.cpu_s:.1f} CPU s")
+    for name in (first, last):
+        _beside_one(report, f"{name}, every allele", caller, material.carriers[name], *ours[name])
+    few = make_caller(folder / "blast-few", {"whole": exemplars})
     index = build_index(exemplars, coding=True)
-    beside = {
-        "every allele": (loci, ours[name]),
-        "exemplars only": (exemplars, _timed(path, index, rounds=1)),
-    }
-    for title, (alleles, (calls, took)) in beside.items():
-        caller, making = spent(
-            lambda own=alleles: make_caller(folder / f"blast-{len(own[0].alleles)}", {"whole": own})
-        )
-        codes, blast = spent(lambda caller=caller: caller.call(path))
-        ratio = blast.cpu_s / took.cpu_s
-        report.say(
-            f"  {name}, {title}: BLAST {blast.cpu_s:.1f} CPU s (its database {making.cpu_s:.1f}),"
-            f" limsflow {took.cpu_s:.2f}: {ratio:.0f} times faster"
-        )
-        report.add(f"BLAST, {title}", genome=name, cpu_s=blast.cpu_s, ratio_cpu=ratio)
-        found = list(differences(name, calls, codes, "whole"))
-        exact = sum(blast_calling.sort_of(code) == "n" for code in codes.values())
-        print_differences(
-            report, f"BLAST, {title}", found, n_loci=len(calls), n_exact=exact, listed=6
-        )
+    alone = _timed(material.carriers[first], index, rounds=1)
+    _beside_one(report, f"{first}, exemplars only", few, material.carriers[first], *alone)
+
+
+def _beside_one(
+    report: Report,
+    title: str,
+    caller: BlastCaller,
+    genome: Path,
+    calls: Sequence[LocusCall],
+    took: Spent,
+) -> None:
+    codes, blast = spent(lambda: caller.call(genome))
+    ratio = blast.cpu_s / took.cpu_s
+    report.say(
+        f"  {title}: BLAST {blast.cpu_s:.1f} CPU s, limsflow {took.cpu_s:.2f}:"
+        f" {ratio:.1f} times faster"
+    )
+    report.add(f"BLAST, {title}", cpu_s=blast.cpu_s, ratio_cpu=ratio)
+    found = list(differences(genome.name.split(".")[0], calls, codes, "whole"))
+    exact = sum(blast_calling.sort_of(code) == "n" for code in codes.values())
+    part = f"BLAST, {title}"
+    print_differences(report, part, found, n_loci=len(calls), n_exact=exact, listed=3)
 
 
 def _beside_chewbbaca(
