@@ -34,6 +34,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.02
 KILL_S = 30.0
+LONGEST_WAIT_MS = 2**31 - 1  # of poll(): 24 days
 
 
 def descendants(root: int) -> list[int]:
@@ -103,7 +104,7 @@ def watch(
     )
     tell(report, {"pid": program.pid})
     handle = os.pidfd_open(program.pid)
-    ready, _, _ = select.select([lifeline, handle], [], [], timeout_s or None)
+    ready = _first_of(lifeline, handle, timeout_s)
     ended_by = "itself" if handle in ready else "caller" if ready else "timeout"
     status = program.wait() if ended_by == "itself" else None
     wall_s = time.monotonic() - started
@@ -117,6 +118,18 @@ def watch(
         "survivors": survivors,
         "wall_s": wall_s,
     }
+
+
+def _first_of(lifeline: int, handle: int, timeout_s: float) -> set[int]:
+    """Return which of the two has something to say; none of them when the time is up.
+
+    The numbers are the caller's, who may have thousands of files open: select() ends at 1,023.
+    """
+    waiting = select.poll()
+    waiting.register(lifeline, select.POLLIN)
+    waiting.register(handle, select.POLLIN)
+    limit_ms = min(timeout_s * 1000, LONGEST_WAIT_MS) if timeout_s else None
+    return {number for number, _ in waiting.poll(limit_ms)}
 
 
 def tell(report: int, facts: Mapping[str, object]) -> None:

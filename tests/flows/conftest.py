@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blocks.database import engine_for
 from blocks.mx.records import Attempt, DataCollection
 from blocks.mx.store import IspybStore, create_tables, open_store
 from tests.fakes.builders import a_collection, a_request
@@ -87,7 +88,7 @@ class Beamtime:
 
 
 @pytest.fixture
-def a_beamtime(prefect: None, tmp_path: Path) -> Callable[..., Beamtime]:
+def a_beamtime(prefect: None, tmp_path: Path) -> Generator[Callable[..., Beamtime], None, None]:
     """Make a beamtime whose xia2 does these deeds, one at each start."""
 
     def make(*deeds: str, **toolchain: Any) -> Beamtime:
@@ -107,4 +108,5 @@ def a_beamtime(prefect: None, tmp_path: Path) -> Callable[..., Beamtime]:
         asyncio.run(Toolchain(**options).asave(name))
         return beamtime
 
-    return make
+    yield make
+    engine_for(f"sqlite:///{tmp_path / 'ispyb.db'}").dispose()

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import NullPool, create_engine
 
+from blocks.database import engine_for
 from blocks.genomics.records import Column, Place, Profile, SchemeCall, SchemeParam
 from blocks.genomics.schema import migrate
 from blocks.genomics.store import EnteroStore, open_store
@@ -223,7 +224,7 @@ def an_entero(root: Path, name: str) -> Isolates:
 
 
 @pytest.fixture
-def isolates(prefect: None, empty_entero: Path, tmp_path: Path) -> Isolates:
+def isolates(prefect: None, empty_entero: Path, tmp_path: Path) -> Generator[Isolates, None, None]:
     """An EnteroBase that is empty but for one scheme of seven genes."""
     from pydantic import SecretStr  # noqa: PLC0415
 
@@ -237,4 +238,5 @@ def isolates(prefect: None, empty_entero: Path, tmp_path: Path) -> Isolates:
         share=str(isolates.share),
     )  # fmt: skip
     asyncio.run(block.asave(isolates.name))
-    return isolates
+    yield isolates
+    engine_for(isolates.url).dispose()
