@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any, NamedTuple, cast
 
 import edlib
+import numpy as np
 
 from blocks.genomics.genome import Genome, reverse_complement
 from tasks.genomics.exact import STRANDS, Table
@@ -22,7 +23,8 @@ MIN_PIECE = 50  # base pairs; EToKi's -l
 ANCHOR_RUN = 12  # equal bases in a row that are believed to be the same bases
 SAME_END = 9  # base pairs of an end that are taken whatever they are; EToKi's 5' and 3' ends
 LONGEST_END = 0.5  # share of an exemplar that an end may be, for a reading frame to decide
-END_DIFFERENCES = 0.4  # of an end's bases may differ; of unrelated ones, about half do
+END_DIFFERENCES = 0.25  # of an end's bases may differ; of unrelated ones, with gaps, 0.4 and more
+FEW_DIFFERENCES = 3  # may be in any end
 UNLIKE = 0.15  # share of differences beyond which an alignment is looked at step by step
 CHANCE = 0.47  # share of differences, a little less than unlike sequences have at their best
 FEW_SEEDS = 8  # of a place inside a contig: with fewer, it is looked at whether it is chance
@@ -53,28 +55,36 @@ class Hit:
 
 
 class Sign(NamedTuple):
-    """Where a locus may begin, by the seeds that agree on it."""
+    """Where a locus may begin, by the seeds on one contig that agree on it."""
 
     seeds: int
-    start: int
+    start: int  # may lie before the contig, if only the end of the locus is there
     strand: str
+    contig: int
 
 
-def places_of(seeds: Table, lengths: Sequence[int], *, least: int) -> list[Sign]:
+def places_of(genome: Genome, seeds: Table, lengths: Sequence[int], *, least: int) -> list[Sign]:
     """Return where one locus may begin; the likeliest first.
 
     Args:
-        seeds: Rows of FOUND of one locus; `number` is the exemplar's.
+        genome: In which the seeds lie.
+        seeds: Rows of SIGN of one locus; `number` is the exemplar's.
         lengths: Of the locus' exemplars, in base pairs.
         least: Seeds that a place must have.
     """
     apart = PAD_SHARE * max(lengths, default=0) + PAD
-    ranked = list[Sign]()
-    for strand in (0, 1):
-        starts = sorted(seeds["start"][seeds["strand"] == strand].tolist())
-        for group in _groups(starts, apart):
-            if len(group) >= least:
-                ranked.append(Sign(len(group), int(median(group)), STRANDS[strand]))
+    contigs = np.searchsorted(genome.starts, seeds["at"], side="right") - 1
+    starts = dict[tuple[int, int], list[int]]()
+    for contig, strand, start in zip(
+        contigs.tolist(), seeds["strand"].tolist(), seeds["start"].tolist(), strict=True
+    ):
+        starts.setdefault((contig, strand), []).append(start)
+    ranked = [
+        Sign(len(group), int(median(group)), STRANDS[strand], contig)
+        for (contig, strand), own in starts.items()
+        for group in _groups(sorted(own), apart)
+        if len(group) >= least
+    ]
     return sorted(ranked, reverse=True)[:MAX_PLACES]
 
 
@@ -97,26 +107,29 @@ def align_at(genome: Genome, places: Iterable[Sign], exemplars: Sequence[bytes])
 
 
 def align(genome: Genome, place: Sign, exemplar: bytes) -> Hit | None:
-    """Align an exemplar near the position where it seems to begin, None if it is not there."""
+    """Align an exemplar near the position where it seems to begin, None if it is not there.
+
+    What would lie beyond the contig is left out: it can only be aligned by chance.
+    """
     start, strand = place.start, place.strand
     query = exemplar if strand == "+" else reverse_complement(exemplar)
-    middle = min(max(start + len(query) // 2, 0), len(genome.sequence) - 1)
-    contig = _nearest_contig(genome, start, middle, len(query))
-    first = int(genome.starts[contig])
-    last = first + int(genome.lengths[contig])
+    first = int(genome.starts[place.contig])
+    last = first + int(genome.lengths[place.contig])
     pad = int(PAD_SHARE * len(query)) + PAD
     low, high = max(first, start - pad), min(last, start + len(query) + pad)
-    if high - low < ANCHOR_RUN:
+    lost = _Lost(max(0, first - start), max(0, start + len(query) - last))
+    part = query[lost.left : len(query) - lost.right]
+    if min(high - low, len(part)) < ANCHOR_RUN:
         return None
     window = genome.sequence[low:high]
-    plain = _with_equal_ends(query, window, low, strand)
+    plain = None if any(lost) else _with_equal_ends(query, window, low, strand)
     if plain:
         return plain
     entire = high - low == len(query) + 2 * pad and b"N" not in window
     if entire and place.seeds < FEW_SEEDS and not _resembles(query, window):
         return None
-    found = _infix(query, window, task="path")
-    path = _path(found["cigar"], low + found["locations"][0][0])
+    found = _infix(part, window, task="path")
+    path = _path(found["cigar"], low + found["locations"][0][0], lost)
     if path is None:
         return None
     left = _end(
@@ -134,8 +147,15 @@ def align(genome: Genome, place: Sign, exemplar: bytes) -> Hit | None:
     )
     unread = genome.sequence.count(b"N", path.first, path.last)
     hit = _hit(path, left, right, len(query), strand, (first, last), unread)
-    apart = _ends_apart(query, window, low)
+    apart = None if any(lost) else _ends_apart(query, window, low)
     return replace(hit, others=(*hit.others, apart)) if apart else hit
+
+
+class _Lost(NamedTuple):
+    """Bases of an exemplar that would lie beyond its contig."""
+
+    left: int
+    right: int
 
 
 def _infix(query: bytes, window: bytes, *, task: str = "locations", limit: int = -1) -> Any:
@@ -179,18 +199,6 @@ def _with_equal_ends(query: bytes, window: bytes, low: int, strand: str) -> Hit 
     return None
 
 
-def _nearest_contig(genome: Genome, start: int, middle: int, length: int) -> int:
-    """Return the contig that has most of an interval."""
-    candidates = {genome.contig_at(max(0, at)) for at in (start, middle, start + length - 1)}
-
-    def shared(contig: int) -> int:
-        first = int(genome.starts[contig])
-        last = first + int(genome.lengths[contig])
-        return min(last, start + length) - max(first, start)
-
-    return max(sorted(candidates), key=shared)
-
-
 @dataclass(frozen=True)
 class _Path:
     """An alignment between the first and the last run of equal bases, and what is outside."""
@@ -207,8 +215,11 @@ class _Path:
     right_differences: int
 
 
-def _path(cigar: str, start: int) -> _Path | None:
-    """Read an extended CIGAR whose first base lies at `start` of the genome."""
+def _path(cigar: str, start: int, lost: _Lost) -> _Path | None:
+    """Read an extended CIGAR whose first base lies at `start` of the genome.
+
+    It is of an exemplar without the bases that are `lost`; positions and differences count them.
+    """
     if max(map(int, EQUAL.findall(cigar)), default=0) < ANCHOR_RUN:  # most are chance: no more work
         return None
     steps = [(int(count), kind) for count, kind in STEP.findall(cigar)]
@@ -221,13 +232,13 @@ def _path(cigar: str, start: int) -> _Path | None:
         start=start,
         end=last + after.genome,
         first=first,
-        query_first=before.exemplar,
+        query_first=lost.left + before.exemplar,
         last=last,
-        query_last=before.exemplar + core.exemplar,
+        query_last=lost.left + before.exemplar + core.exemplar,
         columns=core.columns,
         matches=core.equal,
-        left_differences=before.columns - before.equal,
-        right_differences=after.columns - after.equal,
+        left_differences=lost.left + before.columns - before.equal,
+        right_differences=lost.right + after.columns - after.equal,
     )
 
 
@@ -255,8 +266,8 @@ class _End:
     """How the rest of an exemplar lies beyond the runs of equal bases, read outward."""
 
     length: int  # of the exemplar's rest
-    reached: bool
-    taken: int = 0  # bases of the genome
+    reached: bool  # to the exemplar's last base
+    taken: int = 0  # bases of the genome that are of it
     differences: int = 0
     at_edge: bool = False
 
@@ -270,14 +281,18 @@ def _end(rest: bytes, beyond: bytes, *, taken: int, differences: int) -> _End:
         taken: Bases of the genome on the path.
         differences: On the path.
     """
-    length = len(rest)
-    if len(beyond) < length or 2 * beyond.count(b"N") > length > 0:
+    length, left = len(rest), len(beyond)
+    if left < length:
+        plain = sum(a != b for a, b in zip(rest, beyond, strict=False))
+        like = b"N" not in beyond and (left <= SAME_END or plain <= END_DIFFERENCES * left)
+        return _End(length, reached=False, taken=left if like else 0, at_edge=True)
+    if 2 * beyond.count(b"N") > length > 0:
         return _End(length, reached=False, at_edge=True)
     plain = sum(a != b for a, b in zip(rest, beyond, strict=True))
     if plain <= differences + 1:  # a gap must save two differences to be believed
         taken, differences = length, plain
-    reached = length <= SAME_END or differences <= END_DIFFERENCES * length
-    return _End(length, reached, taken, min(differences, length))
+    reached = length <= SAME_END or differences <= max(FEW_DIFFERENCES, END_DIFFERENCES * length)
+    return _End(length, reached, taken if reached else 0, min(differences, length))
 
 
 def _hit(
@@ -294,8 +309,8 @@ def _hit(
     columns = max(path.columns - unread, path.matches) + sum(end.length for end in reached)
     matches = path.matches + sum(end.length - end.differences for end in reached)
     return Hit(
-        start=path.first - (left.taken if left.reached else 0),
-        end=path.last + (right.taken if right.reached else 0),
+        start=path.first - left.taken,
+        end=path.last + right.taken,
         strand=strand,
         identity=matches / columns,
         whole=left.reached and right.reached,

@@ -7,13 +7,16 @@ known allele, or with signs of a second copy, is aligned (`alignment`). The rule
 * a second whole copy counts when its identity is at most 0.05 less than the first one's; beside a
   known allele it is looked for where two words with a small hash agree;
 * of two loci at the same place, the one that is more than 0.05 less alike is not there;
-* a piece at a contig's end, or two pieces, are a fragmented locus, not a missing one.
+* a piece of 50 bp at a contig's end, or pieces that make 60 % of the locus, are a fragmented
+  locus, not a missing one; so is a locus whose first or last bases are unlike all known ones.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 import numpy as np
@@ -22,8 +25,16 @@ from blocks.genomics.genome import Genome
 from blocks.genomics.keys import allele_key
 from blocks.genomics.records import CallStatus, LocusCall, Place
 from tasks.genomics.alignment import Hit, align_at, places_of
-from tasks.genomics.exact import STRANDS, ExactIndex, IndexParts, Table, find_exemplars, scan
-from tasks.genomics.kmers import WORD_BITS, Hashes, K, Positions, small_hashes
+from tasks.genomics.exact import (
+    ALL_WORDS,
+    STRANDS,
+    ExactIndex,
+    IndexParts,
+    Table,
+    find_exemplars,
+    scan,
+)
+from tasks.genomics.kmers import Hashes, K, Positions, small_hashes
 
 CLEARLY_LESS = 0.05  # difference of identity; EToKi's --overlap_iden
 LENGTH_CHANGE = 0.2  # of the exemplar's length: beyond, it is not the same gene any more
@@ -31,9 +42,11 @@ WHOLE_ENOUGH = 0.6  # share of an exemplar that must be found in pieces inside c
 EXEMPLARS_TRIED = 3  # at each place: those with the most words in common
 SEEDS_OF_MANY = 2  # that a place must have when all words are looked up: chance gives one
 SIGNS_OF_A_COPY = 2  # seeds that a place must have beside a known allele
-UNLIKE = 0.3  # share of common words under which an allele is an exemplar of its own
-WORDS_FOR_LIKENESS = (1 << WORD_BITS) // 8
+UNLIKE = 0.6  # share of common words under which an allele is an exemplar of its own
+WORDS_FOR_LIKENESS = 150  # of each allele, or all that it has
 MAX_EXEMPLARS = 40
+MAX_COPIES = 24  # whose places are told: with more, it is a repeat
+_start = attrgetter("start")
 STARTS = ("ATG", "GTG", "TTG", "CTG", "ATT", "ATC", "ATA")  # genetic code 11
 STOPS = ("TAA", "TAG", "TGA")
 BASES = b"ACGT"
@@ -84,20 +97,21 @@ def build_index(
 def choose_exemplars(sequences: Sequence[bytes]) -> tuple[bytes, ...]:
     """Return alleles that are unlike each other, so that every allele is like one of them.
 
-    The first is the first allele; then the one with the smallest share of words in common, as
-    long as that is below `UNLIKE`, which is at about 7 % differences.
+    The first is the first allele; then the one with the smallest share of words in common with
+    any one of them, as long as that is below `UNLIKE`, which is at about 3 % differences.
     """
     if not sequences:
         return ()
     words, owner = _words_for_likeness(sequences)
     total = np.maximum(np.bincount(owner, minlength=len(sequences)), 1)
-    chosen, covered = [0], np.zeros(len(words), np.bool_)
+    chosen, likeness = [0], np.zeros(len(sequences))
     while len(chosen) < MAX_EXEMPLARS:
-        covered |= np.isin(words, words[owner == chosen[-1]])
-        share = np.bincount(owner, weights=covered, minlength=len(sequences)) / total
-        share[chosen] = 1.0
-        least = int(share.argmin())
-        if share[least] >= UNLIKE:
+        common = np.isin(words, words[owner == chosen[-1]])
+        share = np.bincount(owner, weights=common, minlength=len(sequences)) / total
+        likeness = np.maximum(likeness, share)
+        likeness[chosen] = 1.0
+        least = int(likeness.argmin())
+        if likeness[least] >= UNLIKE:
             break
         chosen.append(least)
     return tuple(sequences[number] for number in chosen)
@@ -106,7 +120,8 @@ def choose_exemplars(sequences: Sequence[bytes]) -> tuple[bytes, ...]:
 def _words_for_likeness(sequences: Sequence[bytes]) -> tuple[Hashes, Positions]:
     """Return an even sample of the words of all sequences, and which sequence each is of."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
-    positions, words = small_hashes(b"".join(sequences), WORDS_FOR_LIKENESS)
+    share = min(1.0, WORDS_FOR_LIKENESS * len(sequences) / int(ends[-1]))
+    positions, words = small_hashes(b"".join(sequences), int(share * ALL_WORDS))
     owner = np.searchsorted(ends, positions, side="right")
     inside = positions + K <= ends[owner]  # a word must not reach into the next sequence
     return words[inside], owner[inside]
@@ -198,7 +213,9 @@ class _Calling:
             at = self.known[locus][0]
             queries = [self.genome.cut(at.start, at.end, at.strand)]
             seeds, least = seeds[_is_elsewhere(seeds, at.start, at.end)], SIGNS_OF_A_COPY
-        places = places_of(seeds, [len(exemplar) for exemplar in exemplars], least=least)
+        places = places_of(
+            self.genome, seeds, [len(exemplar) for exemplar in exemplars], least=least
+        )
         found = [self._framed(hit) for hit in align_at(self.genome, places, queries)]
         found.sort(key=lambda hit: (hit.whole, hit.identity, hit.covered), reverse=True)
         best = list[Hit]()
@@ -276,7 +293,7 @@ class _Calling:
         )
 
     def _duplicated(self, locus: int, copies: Sequence[_Known | Hit]) -> LocusCall:
-        return self._call(locus, CallStatus.DUPLICATED, copies)
+        return self._call(locus, CallStatus.DUPLICATED, copies[:MAX_COPIES])
 
     def _call(
         self, locus: int, status: CallStatus, places: Sequence[_Known | Hit], **rest: Any
@@ -316,11 +333,16 @@ def _known_alleles(found: Any) -> dict[int, list[_Known]]:
     """Return the known alleles of each locus; of those that overlap, the longest."""
     known = dict[int, list[_Known]]()
     longest_first = np.lexsort((found["start"], -found["length"], found["locus"]))
-    for locus, start, length, strand, number in found[longest_first].tolist():
-        kept = known.setdefault(locus, [])
-        end = start + length
-        if all(2 * (min(end, k.end) - max(start, k.start)) < length for k in kept):
-            kept.append(_Known(start, end, STRANDS[strand], number))
+    for locus, rows in groupby(found[longest_first].tolist(), key=itemgetter(0)):
+        kept, longest = list[_Known](), 0
+        for _, start, length, strand, number in rows:
+            longest = longest or length
+            end = start + length
+            first = bisect_left(kept, start - longest, key=_start)
+            after = bisect_left(kept, end, key=_start)
+            if all(2 * (min(end, k.end) - max(start, k.start)) < length for k in kept[first:after]):
+                kept.insert(after, _Known(start, end, STRANDS[strand], number))
+        known[locus] = kept
     return known
 
 

@@ -22,6 +22,7 @@ from tasks.genomics.kmers import WORD_BITS, K, small_hashes, word_hashes
 SHORTEST = 2 * K  # base pairs of the shortest allele that is indexed
 ALL_WORDS = (1 << WORD_BITS) - 1
 SEED_LIMIT = (1 << WORD_BITS) // 50  # one word in 50 is a seed
+SEEDS_OF_EXEMPLAR = 32  # at least, on each strand: short loci have seeds closer together
 ALLELE_LETTERS = b"ACGT"
 FILTER_FACTOR = 16  # slots of the first filter for each anchor: one false pass in 16
 STRANDS = "+-"
@@ -35,6 +36,9 @@ SEED = np.dtype(
 ALLELE = np.dtype([("high", "u8"), ("low", "u8"), ("locus", "i4"), ("number", "i8")])
 FOUND = np.dtype(
     [("locus", "i4"), ("start", "i8"), ("length", "i4"), ("strand", "i1"), ("number", "i8")]
+)
+SIGN = np.dtype(
+    [("locus", "i4"), ("start", "i8"), ("at", "i8"), ("strand", "i1"), ("number", "i8")]
 )
 Table = NDArray[Any]  # of one of the structures above
 
@@ -83,13 +87,13 @@ class IndexParts:
 
     def add_seeds(self, locus: int, exemplars: Iterable[bytes]) -> None:
         """Add the words with a small hash of a locus' exemplars: they betray where it lies."""
-        self.seeds.extend(seeds_of(locus, exemplars, SEED_LIMIT))
+        self.seeds.extend(seeds_of(locus, exemplars))
 
     def index(self) -> ExactIndex:
         """Return the index of all that was added."""
         anchors = np.unique(_joined(self.anchors, ANCHOR))
         seeds = np.unique(_joined(self.seeds, SEED))
-        limit = max(int(anchors["hash"].max(initial=0)), SEED_LIMIT)
+        limit = max(int(table["hash"].max(initial=0)) for table in (anchors, seeds))
         alleles = _joined(self.alleles, ALLELE)
         alleles = alleles[np.lexsort((alleles["number"], alleles["high"]))]
         self.anchors, self.seeds, self.alleles = [anchors], [seeds], [alleles]
@@ -97,11 +101,15 @@ class IndexParts:
         return ExactIndex(anchors, seeds, alleles, _filter(hashes), limit)
 
 
-def seeds_of(locus: int, exemplars: Iterable[bytes], limit: int) -> Iterator[Table]:
-    """Return the words of exemplars, on both strands, whose hash is at most `limit`."""
+def seeds_of(locus: int, exemplars: Iterable[bytes], *, entire: bool = False) -> Iterator[Table]:
+    """Return the words of exemplars with a small hash, on both strands; all words if `entire`."""
     for number, sequence in enumerate(exemplars):
         for strand, oriented in enumerate((sequence, reverse_complement(sequence))):
-            offsets, hashes = small_hashes(oriented, limit)
+            offsets, hashes = small_hashes(oriented, ALL_WORDS)
+            if not entire and len(hashes) > SEEDS_OF_EXEMPLAR:
+                last = np.partition(hashes, SEEDS_OF_EXEMPLAR - 1)[SEEDS_OF_EXEMPLAR - 1]
+                small = hashes <= max(int(last), SEED_LIMIT)
+                offsets, hashes = offsets[small], hashes[small]
             seeds = np.zeros(len(hashes), SEED)
             seeds["hash"], seeds["offset"] = hashes, offsets
             seeds["locus"], seeds["strand"], seeds["exemplar"] = locus, strand, number
@@ -167,7 +175,8 @@ def scan(genome: Genome, index: ExactIndex) -> Scan:
     """Return every place where a known allele lies, and every seed.
 
     `found` has the structure FOUND: start in the genome's joined sequence, strand 0 forward.
-    `seeds` has it too: start is where the exemplar would begin, number is the exemplar's.
+    `seeds` has the structure SIGN: start is where the exemplar would begin, number is the
+    exemplar's, and the word itself is `at`.
     """
     positions, hashes = _looked_up(genome, index.limit, index.filter)
     at, anchor = _matches(hashes, index.anchors)
@@ -188,7 +197,7 @@ def find_exemplars(genome: Genome, exemplars: Mapping[int, Sequence[bytes]]) -> 
 
     Slower than a scan, and sensitive: at 20 % differences a locus of 500 bp still has about 13.
     """
-    parts = [part for at, own in exemplars.items() for part in seeds_of(at, own, ALL_WORDS)]
+    parts = [part for at, own in exemplars.items() for part in seeds_of(at, own, entire=True)]
     seeds = _joined(parts, SEED)
     seeds = seeds[np.argsort(seeds["hash"], kind="stable")]  # whole rows sort ten times slower
     return _placed(seeds, *_looked_up(genome, ALL_WORDS, _filter(seeds["hash"])))
@@ -205,9 +214,10 @@ def _looked_up(
 
 def _placed(seeds: Table, positions: NDArray[np.int64], hashes: NDArray[np.uint32]) -> Table:
     at, seed = _matches(hashes, seeds)
-    places = np.zeros(len(at), FOUND)
+    places = np.zeros(len(at), SIGN)
     for name in ("locus", "strand"):
         places[name] = seeds[name][seed]
+    places["at"] = positions[at]
     places["start"] = positions[at] - seeds["offset"][seed]
     places["number"] = seeds["exemplar"][seed]
     return places

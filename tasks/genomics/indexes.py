@@ -33,7 +33,7 @@ from tasks.genomics.exact import ALLELE, ANCHOR, SEED, IndexParts
 
 logger = logging.getLogger(__name__)
 
-LAYOUT = 1  # of the file; raised when the arrays or the hash change
+LAYOUT = 2  # of the file; raised when the arrays or the hash change
 KEPT_IN_MEMORY = 16
 LOOK_BACK = 1_000  # rows of `alleles` before the newest, that are looked up in an index
 WORTH_A_FILE = 1_000  # alleles that are not in the file yet
