@@ -165,7 +165,16 @@ def _add_scheme(commands: Any) -> None:
     )
     load.add_argument("--max-missing", type=_share, help="share of loci a type may lack, 0 to 1")
     load.add_argument(
-        "--own-numbers-from", type=_count, default=1, help="for alleles and types that are new here"
+        "--own-numbers-from",
+        type=_count,
+        help="numbers from here on are this site's own, for alleles and types that are new here: "
+        "1,000,000 for a new scheme; 1 for a scheme whose numbers only this site gives",
+    )
+    load.add_argument(
+        "--coding",
+        type=_yes,
+        metavar="YES_NO",
+        help="alleles are whole genes; a new scheme's are if nine of ten are",
     )
     listing = _command(verbs, "list", "deployments.scheme:schemes", "the schemes of a database")
     for verb in (load, listing):
@@ -214,6 +223,14 @@ def _add_isolate(commands: Any) -> None:
 
 
 def _share(text: str) -> float:
+def _yes(text: str) -> bool:
+    """Return whether an answer is yes, and not no."""
+    if text not in ("yes", "no"):
+        msg = f"{text} is neither yes nor no"
+        raise argparse.ArgumentTypeError(msg)
+    return text == "yes"
+
+
     """Return a share: 0 to 1."""
     number = float(text)
     if not 0 <= number <= 1:

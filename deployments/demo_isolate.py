@@ -86,7 +86,7 @@ def make_isolate(home: Home) -> DemoIsolate:
     for path in example.schemes:
         if path.name not in known:
             found = read_scheme_folder(path)
-            param = scheme_param(found, automatic=True, max_missing=None, first_own_number=1)
+            param = scheme_param(found, automatic=True)
             load_scheme(store.schemes, found, name=path.name, param=param)
     if shutil.which("pilercr"):
         param = SchemeParam(pipeline="CRISPer")

@@ -3,25 +3,31 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from blocks.errors import InconsistentInput, InvalidRequest
 from blocks.genomics.genome import read_genome
+from blocks.genomics.profiles import profile_of, type_among
 from blocks.genomics.records import LocusCall, SequenceType, Typing
 from blocks.genomics.scheme_folder import SchemeFolder, read_scheme_folder
 from blocks.genomics.store import EnteroStore
 from deployments.entero import is_folder, plain, store_of
 from tasks.genomics.alleles import LocusAlleles, TypingIndex, build_index, type_genome
 from tasks.genomics.indexes import IndexCache
-from tasks.genomics.profiles import codes_of, type_among
-from tasks.genomics.scheme_loading import known_scheme, load_scheme, scheme_param
+from tasks.genomics.scheme_loading import (
+    known_scheme,
+    load_scheme,
+    scheme_param,
+    usual_max_missing,
+)
 
-SHOWN = 12  # parts of a folder that were left out, in the terminal
+SHOWN = 12  # parts of a folder that were left out, or numbers that changed, in the terminal
 TABLE_LOCI = 60  # a scheme with more prints only what is not an exact allele
 
 
 def load(options: argparse.Namespace) -> int:
-    """Load a folder into the database; say what is new and what was left out."""
+    """Load a folder into the database; say what is new, renumbered and left out."""
     folder = read_scheme_folder(options.folder, options.name)
     store = store_of(options.entero)
     known = known_scheme(store.schemes, folder.name)
@@ -30,6 +36,7 @@ def load(options: argparse.Namespace) -> int:
         automatic=not options.not_automatic,
         max_missing=options.max_missing,
         first_own_number=options.own_numbers_from,
+        coding=options.coding,
         known=known,
     )
     label = options.label or (known.name if known else folder.name)
@@ -42,11 +49,21 @@ def load(options: argparse.Namespace) -> int:
         f"{loaded.scheme}, version {loaded.version}: {loaded.loci} loci, {loaded.alleles} alleles "
         f"({loaded.new_alleles} new), {loaded.types} types ({loaded.new_types} new)"
     )
-    for line in left_out[:SHOWN]:
-        print(f"left out: {line}")
-    if len(left_out) > SHOWN:
-        print(f"left out: {len(left_out) - SHOWN} more; --json has them all")
+    if loaded.renumbered:
+        print(
+            f"{loaded.renumbered_alleles} alleles and {loaded.renumbered_types} types of this "
+            "site's own have the folder's numbers now"
+        )
+    _print_some("renumbered", [plain(str(one)) for one in loaded.renumbered])
+    _print_some("left out", left_out)
     return 0
+
+
+def _print_some(what: str, lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(f"{what}: {line}")
+    if len(lines) > SHOWN:
+        print(f"{what}: {len(lines) - SHOWN} more; --json has them all")
 
 
 def schemes(options: argparse.Namespace) -> int:
@@ -88,7 +105,8 @@ def _by_database(store: EnteroStore, name: str, path: Path) -> Typing:
         msg = f"scheme {name} has no alleles: see 'limsflow scheme load'"
         raise InconsistentInput(msg)
     calls = _calls(index, path)
-    known = store.schemes.type_of(scheme.id, codes_of(calls) or ())
+    profile = profile_of(calls, scheme.param.max_missing)
+    known = store.schemes.type_of(scheme.id, profile or ())
     st = SequenceType(number=known[0], barcode=known[1]) if known else None
     return Typing(assembly=path.name, scheme=name, calls=calls, st=st)
 
@@ -96,7 +114,8 @@ def _by_database(store: EnteroStore, name: str, path: Path) -> Typing:
 def _by_folder(folder: SchemeFolder, path: Path) -> Typing:
     loci = [LocusAlleles(locus, folder.alleles(locus)) for locus in folder.loci]
     calls = _calls(build_index(loci, coding=folder.coding), path)
-    number = type_among(folder.profiles(), codes_of(calls))
+    profile = profile_of(calls, usual_max_missing(folder))
+    number = type_among(folder.profiles(), profile)
     st = SequenceType(number=number, barcode="") if number is not None else None
     return Typing(assembly=path.name, scheme=folder.name, calls=calls, st=st)
 

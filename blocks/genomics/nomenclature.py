@@ -18,14 +18,14 @@ from blocks.genomics.records import (
     Scheme,
     SchemeParam,
 )
+from blocks.genomics.renumbering import Added, Renumbered
+from blocks.genomics.scheme_changes import in_order, require_all, require_once
 from blocks.genomics.scheme_rows import (
     add_alleles,
     add_types,
-    in_order,
     new_locus,
     param_of,
-    require_all,
-    require_once,
+    renumber,
     save_scheme,
     without_nothing,
 )
@@ -174,11 +174,13 @@ class SchemeStore:
         param: SchemeParam,
         loci: Iterable[tuple[str, Sequence[tuple[int, bytes]]]],
         profiles: Iterable[Profile],
-    ) -> tuple[int, int]:
+    ) -> Added:
         """Load a scheme in one transaction; return how many alleles and types were new.
 
-        A scheme that is there is added to, whatever the order of the loci: its version is raised
-        if anything was new.
+        A scheme that is there is added to, whatever the order of the loci. An allele that was
+        minted here, from `param.first_own_number` on, takes the number that it is given now, and
+        so does a type; whatever names it is written anew. The version is raised if anything was
+        new or renumbered.
 
         Args:
             description: Its machine name.
@@ -195,19 +197,24 @@ class SchemeStore:
             scheme_id = save_scheme(session, description, name, param, (), None)
             known = {locus.name: locus.id for locus in _loci(session, scheme_id)}
             was_empty, n_alleles, ids = not known, 0, dict[str, int]()
+            own_from, renumbered = param.first_own_number, list[Renumbered]()
             for place, (locus, alleles) in enumerate(loci):
                 require_once(locus, ids)
                 ids[locus] = known.get(locus) or new_locus(
                     session, scheme_id, locus, place, was_empty=was_empty
                 )
-                n_alleles += add_alleles(session, ids[locus], locus, alleles)
+                n_new, moved = add_alleles(session, ids[locus], locus, alleles, own_from=own_from)
+                n_alleles += n_new
+                renumbered += moved
             require_all(known, ids)
+            renumber(session, scheme_id, known, renumbered)
             ordered = in_order(profiles, list(ids), list(known or ids))
-            n_types = add_types(session, scheme_id, self._prefix, ordered)
-            if (n_alleles or n_types) and not was_empty:
+            n_types, moved = add_types(session, scheme_id, self._prefix, ordered, own_from=own_from)
+            renumbered += moved
+            if (n_alleles or n_types or renumbered) and not was_empty:
                 row = session.get_one(SchemeRow, scheme_id)
                 row.version = (row.version or 1) + 1
-            return n_alleles, n_types
+            return Added(n_alleles, n_types, tuple(renumbered))
 
 
 def _loci(session: Session, scheme_id: int) -> tuple[Locus, ...]:

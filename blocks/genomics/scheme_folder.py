@@ -32,6 +32,7 @@ from blocks.genomics.records import Profile
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.'\-() ]{0,120}")
 TABLES = (".txt", ".tsv", ".tab", ".list", ".csv")
 MAX_VERSION = 100
+WHOLE_GENES = 0.9  # share of its alleles that are whole reading frames, in a scheme of genes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,12 @@ class SchemeFolder:
 
     @property
     def coding(self) -> bool:
-        """Whether every allele of every locus is such a reading frame."""
-        return self.n_reading_frames == self.n_alleles
+        """Whether this is a scheme of whole genes: at least 90 % of its alleles are such frames.
+
+        All alleles of all loci count together. Some of a scheme's alleles are always cut short or
+        shifted; pieces inside of genes, of the usual seven, begin and end so by chance only.
+        """
+        return self.n_reading_frames >= WHOLE_GENES * self.n_alleles
 
     @property
     def left_out_by_reason(self) -> dict[Reason, int]:

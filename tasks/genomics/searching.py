@@ -7,11 +7,11 @@ from typing import Any
 from blocks.connections import EnteroBase
 from blocks.errors import InconsistentInput, LimsflowError, NoSuchRecord
 from blocks.genomics.genome import genome_of, parse_genome
+from blocks.genomics.profiles import profile_of
 from blocks.genomics.records import JobStatus, Scheme, SequenceType, Typing
 from blocks.record import Record
 from tasks.genomics.alleles import type_genome
 from tasks.genomics.dispatch import LOCUS_SEARCH
-from tasks.genomics.profiles import codes_of
 from tasks.genomics.steps import index_of
 from tasks.policies import step
 
@@ -64,7 +64,8 @@ async def search_sequences(lims: EnteroBase, begun: BegunSearch, sequences: str)
 def _search(lims: EnteroBase, begun: BegunSearch, sequences: str) -> Typing:
     records = parse_genome(sequences.strip().encode(), Path(f"{begun.name}.fasta"))
     calls = type_genome(genome_of(begun.name, records), index_of(lims, begun.scheme))
-    known = lims.store().schemes.type_of(begun.scheme.id, codes_of(calls) or ())
+    profile = profile_of(calls, begun.scheme.param.max_missing)
+    known = lims.store().schemes.type_of(begun.scheme.id, profile or ())
     st = SequenceType(number=known[0], barcode=known[1]) if known else None
     return Typing(assembly=begun.name, scheme=begun.scheme.description, calls=calls, st=st)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocks.genomics.records import Column, SchemeParam
+from blocks.genomics.records import Claim, Column, SchemeParam
 from blocks.genomics.store import EnteroStore
 from blocks.genomics.synthetic_isolate import (
     SyntheticScheme,
@@ -14,6 +14,7 @@ from blocks.genomics.synthetic_isolate import (
     substituted,
     write_scheme_folder,
 )
+from tests.fakes.entero import exact, novel
 from tests.fakes.isolate_cli import LONG, MLST, Cli, is_one_line
 
 
@@ -149,6 +150,69 @@ def test_a_scheme_of_many_loci_may_lack_some_of_them(
 
     param = store.schemes.scheme("cgmlst").param
     assert (param.max_missing, param.coding) == (0.05, True)
+
+
+def test_own_numbers_are_far_from_those_of_others_unless_a_site_says_so(
+    entero: Cli, store: EnteroStore, folder: str
+) -> None:
+    entero("scheme", "load", folder)
+    entero("scheme", "load", folder, "--name", "ours", "--own-numbers-from", "1")
+    entero("scheme", "load", folder, "--name", "ours")
+    first = {one.description: one.param.first_own_number for one in store.schemes.schemes()}
+
+    assert first == {"mlst": 1_000_000, "ours": 1}
+
+
+def test_what_was_minted_here_takes_the_numbers_of_a_newer_folder_and_that_is_said(
+    entero: Cli, store: EnteroStore, folder: str
+) -> None:
+    entero("scheme", "load", folder)
+    typed_with_own_alleles(store)
+    write_scheme_folder(larger(), Path(folder))
+    table = Path(folder, "mlst.txt")
+    table.write_text(table.read_text() + "9\t7\t7\t1\t1\t1\t1\t1\n")
+    said = entero("scheme", "load", folder)
+    again = json.loads(entero("scheme", "load", folder, "--json").out)
+
+    assert said.out.splitlines() == [
+        "mlst, version 2: 7 loci, 56 alleles (12 new), 9 types (2 new)",
+        "2 alleles and 1 types of this site's own have the folder's numbers now",
+        "renumbered: allele demA 1000000 is 7 now",
+        "renumbered: allele demB 1000000 is 7 now",
+        "renumbered: sequence type 1000000 is 9 now",
+    ]
+    assert store.schemes.profile(1, 9) == (7, 7, 1, 1, 1, 1, 1)
+    assert (again["renumbered"], again["version"]) == ([], 2)
+
+
+def typed_with_own_alleles(store: EnteroStore) -> None:
+    """Mint two alleles, and a type of them, that the newer version of the scheme has too."""
+    scheme = store.schemes.scheme("mlst")
+    assembly = store.isolates.add_genome(Path("/share/new.fastq"), strain="new")
+    job = store.jobs.start(accession=assembly.barcode, pipeline="x", flow_run_id="run")
+    claim = Claim(assembly=assembly, scheme=scheme, job_id=job.id, flow_run_id="run")
+    store.calls.claim(claim)
+    new = [novel(one, larger().alleles[one][6].decode()) for one in MLST.loci[:2]]
+    store.calls.store_typing(claim, [*new, *(exact(one) for one in MLST.loci[2:])])
+
+
+def test_what_a_site_says_of_whole_genes_outlives_a_newer_version(
+    entero: Cli, store: EnteroStore, tmp_path: Path
+) -> None:
+    genes = reading_frame_scheme(n_loci=2, n_alleles=2, n_types=1, name="genes")
+    folder = str(write_scheme_folder(genes, tmp_path / "genes"))
+    file = tmp_path / "genes" / f"{genes.loci[0]}.tfa"
+
+    def coding(*options: str) -> bool:
+        assert entero("scheme", "load", folder, *options).status == 0
+        return store.schemes.scheme("genes").param.coding
+
+    first = coding()
+    cut = "".join(f">{genes.loci[0]}_{n}\n{'ACGT' * n}\n" for n in range(20, 30))
+    file.write_text(file.read_text() + cut)
+
+    assert (first, coding(), coding("--coding", "no"), coding()) == (True, True, False, False)
+    assert (coding("--coding", "yes"), coding()) == (True, True)
 
 
 def test_another_sequence_under_a_number_is_refused_and_nothing_is_written(

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,22 @@ def test_new_and_missing_loci_are_named_and_nothing_is_minted(
     assert said.out.splitlines()[0].endswith("mlst  ST -  (5 exact, 1 novel, 1 missing)")
     assert (rows["demB"], rows["demC"]) == (["new", "novel"], ["0", "missing"])
     assert [store.schemes.allele_stamp(one.id)[0] for one in store.schemes.schemes()] in ([], [42])
+
+
+@pytest.mark.parametrize("way", [by_folder, by_database])
+def test_only_a_genome_truly_without_a_locus_has_the_type_with_a_null_allele(
+    limsflow: Cli, entero: Cli, folder: str, way: Callable[[Cli, Cli, str], Cli]
+) -> None:
+    table = Path(folder, "mlst.txt")
+    null = next(line for line in table.read_text().splitlines() if line.startswith("3\t"))
+    _, _, *others = null.split("\t")
+    table.write_text(table.read_text() + "\t".join(["99", "0", *others]) + "\n")
+    whole = MLST.carried(3)["demA"]
+    typing = way(limsflow, entero, folder)
+    without, split = typing(a_genome(3, demA=b"")), typing(a_genome(3, demA=whole[:300]))
+
+    assert "  ST 99  (6 exact, 1 missing)" in without.out
+    assert "  ST -  (6 exact, 1 fragmented)" in split.out
 
 
 @pytest.mark.parametrize(

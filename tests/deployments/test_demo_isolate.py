@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.genomics.genome import read_genome
+from blocks.genomics.profiles import profile_of
 from blocks.genomics.records import CallStatus
 from deployments.demo_isolate import (
     CGST,
@@ -21,7 +22,6 @@ from deployments.demo_isolate import (
 from deployments.embedded import Home, make_home
 from tasks.genomics.alleles import type_genome
 from tasks.genomics.indexes import IndexCache
-from tasks.genomics.profiles import codes_of
 from tests.fakes.isolate_cli import Cli, is_one_line
 
 GENOME = "demo.scaffold.fastq.gz"
@@ -46,7 +46,7 @@ def test_the_genome_has_the_types_that_the_demo_says(made: tuple[Home, DemoIsola
         calls[name] = scheme, type_genome(read_genome(path), index)
 
     scheme, found = calls["demo_mlst"]
-    assert codes_of(found) == store.schemes.profile(scheme.id, ST)
+    assert profile_of(found, 0) == store.schemes.profile(scheme.id, ST)
     scheme, found = calls["demo_cgmlst"]
     [novel] = [call for call in found if call.status is not CallStatus.EXACT]
     assert (novel.locus, novel.status, novel.is_mintable) == (NEW_LOCUS, CallStatus.NOVEL, True)

@@ -37,7 +37,7 @@ HELP = {
     "job show": ["ID", "--ispyb"],
     "scheme load": [
         *("FOLDER", "--entero", "--name", "--label"),
-        *("--not-automatic", "--max-missing", "--own-numbers-from"),
+        *("--not-automatic", "--max-missing", "--own-numbers-from", "--coding"),
     ],
     "scheme list": ["--entero"],
     "type": ["FASTA", "--scheme", "--entero"],

@@ -28,6 +28,7 @@ from blocks.genomics.records import (
     Scheme,
     SchemeParam,
 )
+from blocks.genomics.renumbering import Added
 from blocks.genomics.results import CallStore
 from blocks.genomics.schema import migrate
 from blocks.genomics.store import EnteroStore, open_store
@@ -140,7 +141,18 @@ class Entero:
         profiles: Iterable[Profile] = PROFILES,
         **param: Any,
     ) -> tuple[int, int]:
-        """Load a scheme: the small one, or one of these loci."""
+        """Load a scheme: the small one, or one of these loci; return how much was new."""
+        added = self.added(name, loci, profiles, **param)
+        return added.alleles, added.types
+
+    def added(
+        self,
+        name: str,
+        loci: Loci | None = None,
+        profiles: Iterable[Profile] = PROFILES,
+        **param: Any,
+    ) -> Added:
+        """Load a scheme: the small one, or one of these loci; return all that it did."""
         facts = {"pipeline": "nomenclature", "scheme": f"Salmonella_{name}"} | param
         return self.store.schemes.load(
             name,

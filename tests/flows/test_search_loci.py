@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from blocks.errors import InconsistentInput, NoSuchRecord
+from blocks.genomics.records import Profile
 from tests.flows.isolates import MLST, Isolates, published, with_new_allele
 
 A = MLST.alleles["demA"]
@@ -66,6 +67,24 @@ def test_a_whole_genome_that_is_pasted_has_its_type_in_the_report(isolates: Isol
 
     [run] = isolates.store.jobs.runs(found.job_id)
     assert published(run).startswith("# mlst: ST 5")
+
+
+@pytest.mark.parametrize(("piece", "said"), [(b"", "ST 99"), (A[4][:300], "no sequence type")])
+def test_only_a_genome_truly_without_a_locus_has_the_type_with_a_null_allele(
+    isolates: Isolates, piece: bytes, said: str
+) -> None:
+    scheme = isolates.store.schemes.scheme(MLST.name)
+    null = Profile(99, (0, *MLST.profiles[4][1:]))
+    isolates.store.schemes.load(
+        scheme.description, name=scheme.name, param=scheme.param,
+        loci=[(locus, tuple(enumerate(own, 1))) for locus, own in MLST.alleles.items()],
+        profiles=[null],
+    )  # fmt: skip
+    rest = list(MLST.carried(5).values())[1:]
+    found = isolates.search(pasted(*filter(None, [piece, *rest])))
+
+    [run] = isolates.store.jobs.runs(found.job_id)
+    assert published(run).startswith(f"# mlst: {said}")
 
 
 def test_nothing_found_is_complete_and_empty(isolates: Isolates) -> None:

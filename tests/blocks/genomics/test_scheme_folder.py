@@ -188,17 +188,29 @@ def test_a_scheme_of_whole_reading_frames_is_coding(tmp_path: Path) -> None:
     assert (scheme.coding, scheme.n_reading_frames) == (True, 3)
 
 
+def with_no_frames(n_frames: int, sequence: str, n_others: int) -> str:
+    """Return a file of reading frames, and of other alleles that are cut from this one."""
+    whole = [ONE.replace("CGATCG", f"C{a}{b}T{c}G") for a in "ACGT" for b in "ACGT" for c in "ACGT"]
+    others = [sequence.replace("GATTTG", f"G{a}TTT{b}") for a in "CGT" for b in "CGT"]
+    alleles = [*whole[:n_frames], *others[:n_others]]
+    return "".join(f">adk_{number}\n{allele}\n" for number, allele in enumerate(alleles, 1))
+
+
 @pytest.mark.parametrize(
     "sequence",
-    [ONE[:10] + ONE[11:], "CCC" + ONE[3:], ONE[:-3] + "CAA"],
-    ids=["frame", "start", "stop"],
+    [ONE[:10] + ONE[11:], "CCC" + ONE[3:], ONE[:-3] + "CAA", ONE[:33]],
+    ids=["frame", "start", "stop", "cut"],
 )
-def test_one_allele_that_is_no_reading_frame_makes_a_scheme_of_fragments(
-    sequence: str, tmp_path: Path
+@pytest.mark.parametrize(("n_others", "coding"), [(1, True), (2, True), (3, False)])
+def test_a_scheme_is_of_whole_genes_while_nine_of_ten_alleles_are(
+    sequence: str, n_others: int, *, coding: bool, tmp_path: Path
 ) -> None:
-    scheme = read(tmp_path, adk__tfa=f"{FILES['adk.tfa']}>adk_3\n{sequence}\n")
+    table = "ST\tadk\n1\t1\n"
+    files = with_no_frames(20 - n_others, sequence, n_others)
+    scheme = read(tmp_path, adk__tfa=files, fumC__tfa=None, demo__txt=table)
 
-    assert (scheme.coding, scheme.n_reading_frames) == (False, 3)
+    assert (scheme.n_reading_frames, scheme.n_alleles) == (20 - n_others, 20)
+    assert scheme.coding is coding
 
 
 # What is refused

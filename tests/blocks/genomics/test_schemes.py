@@ -208,8 +208,10 @@ def test_a_profile_that_was_minted_here_is_not_lost_in_silence(entero: Entero) -
     claim = entero.given(entero.a_claim(scheme))
     entero.store.calls.store_typing(claim, calls_of(2, 2, 2))
 
+    profiles = (*PROFILES, Profile(500, (2, 2, 2)))
+
     with pytest.raises(InconsistentInput, match=r"type 500 is type 3 in the.*minted here"):
-        entero.load(scheme.description, None, (*PROFILES, Profile(500, (2, 2, 2))))
+        entero.load(scheme.description, None, profiles, first_own_number=4)
 
 
 def test_a_broken_source_leaves_nothing_behind(entero: Entero) -> None:
