@@ -128,7 +128,8 @@ def _add_reconcile(commands: Any) -> None:
     reconcile = _command(
         commands, "reconcile", "deployments.job_run:reconcile", "close what nobody works on"
     )
-    reconcile.add_argument("--ispyb", default="ispyb", help=ISPYB_HELP)
+    reconcile.add_argument("--ispyb", default="ispyb", help=f"{ISPYB_HELP}; empty: none")
+    reconcile.add_argument("--entero", default="entero", help=f"{ENTERO_HELP}; empty: none")
     reconcile.add_argument("--stale-after-s", type=float, default=900.0, help="silence, in seconds")
     reconcile.add_argument("--dry-run", action="store_true", help="say it, and close nothing")
 
@@ -222,7 +223,6 @@ def _add_isolate(commands: Any) -> None:
         verb.add_argument("--entero", default="entero", help=ENTERO_HELP)
 
 
-def _share(text: str) -> float:
 def _yes(text: str) -> bool:
     """Return whether an answer is yes, and not no."""
     if text not in ("yes", "no"):
@@ -231,6 +231,7 @@ def _yes(text: str) -> bool:
     return text == "yes"
 
 
+def _share(text: str) -> float:
     """Return a share: 0 to 1."""
     number = float(text)
     if not 0 <= number <= 1:

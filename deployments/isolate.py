@@ -61,4 +61,5 @@ def _line(call: SchemeCall) -> str:
             for key, value in call.results.items()
             if isinstance(value, str | int | float) and value != "" and not key.endswith("_file")
         )
+    said = said or call.st_barcode
     return f"  {call.scheme:24} {call.status:9} {said}".rstrip()

@@ -12,8 +12,9 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "blocks,tasks,flows")
 
 from blocks.database import refuse_secret
+from deployments.entero import block_or_url, plain
 from deployments.job import as_text, job_facts, store_of
-from flows.reconcile_jobs import reconcile_jobs
+from flows.reconcile_jobs import Closed, reconcile_jobs
 from flows.reprocess_job import reprocess_job
 
 
@@ -41,10 +42,14 @@ def run(options: argparse.Namespace) -> int:
 
 def reconcile(options: argparse.Namespace) -> int:
     """Close what nobody works on; print what was closed and why."""
-    refuse_url_with_secret(options.ispyb)
+    for name in (options.ispyb, options.entero):
+        refuse_url_with_secret(name)
     closed = asyncio.run(
         reconcile_jobs(
-            ispyb=options.ispyb, stale_after_s=options.stale_after_s, dry_run=options.dry_run
+            ispyb=options.ispyb,
+            entero=block_or_url(options.entero),
+            stale_after_s=options.stale_after_s,
+            dry_run=options.dry_run,
         )
     )
     if options.json:
@@ -52,10 +57,16 @@ def reconcile(options: argparse.Namespace) -> int:
     else:
         verb = "would close" if options.dry_run else "closed"
         for one in closed:
-            print(f"{verb} attempt {one.program_id} of job {one.job_id}: {one.reason}")
+            print(plain(f"{verb} {_what(one)}: {one.reason}"))
         if not closed:
             print("nothing to close")
     return 0
+
+
+def _what(closed: Closed) -> str:
+    if closed.program_id is not None:
+        return f"attempt {closed.program_id} of job {closed.job_id}"
+    return f"flow run {closed.flow_run_id} of job {closed.job_id or '-'} ({closed.about})"
 
 
 def refuse_url_with_secret(name: str) -> None:

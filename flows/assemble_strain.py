@@ -79,7 +79,7 @@ async def assemble_strain(
     async with AsyncExitStack() as holding:
         try:
             await holding.enter_async_context(alone_in(task.working))
-            life = await holding.enter_async_context(living(task))
+            life = await holding.enter_async_context(living(lims, task))
             isolate = await assembled(lims, programs, task, life)
         except (ProgramError, DataError, TransientError) as failure:
             await store_assembly_failure(lims, task, failure)

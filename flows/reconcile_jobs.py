@@ -1,45 +1,94 @@
-"""Attempts that nobody works on any more: after a lost worker, server or machine."""
+"""Attempts and calls that nobody works on any more: after a lost worker, server or machine."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from blocks.connections import PLAIN_NAME, IspybDatabase
+from blocks.connections import EnteroBase, IspybDatabase
+from blocks.errors import InvalidRequest
 from blocks.record import Record
+from tasks.genomics.closing import LostRun, close_lost_runs
 from tasks.mx.closing import close_attempt_if_lost, open_attempts
+
+ISPYB, ENTERO = "ispyb", "entero"  # what 'limsflow deploy' calls them, if the site has them
+
+PLAIN_NAME_OR_NONE = r"^[^@?]*$"
+
+BlockT = TypeVar("BlockT")
 
 
 class Closed(Record):
-    """An attempt that was closed as failed, and why."""
+    """What was closed as failed, and why."""
 
-    program_id: int
+    program_id: int | None = Field(default=None, description="attempt at a job of ISPyB")
+    flow_run_id: str = Field(default="", description="run on a job of EnteroBase")
     job_id: int | None
+    about: str = Field(default="", description="pipeline and accession of a job of EnteroBase")
     reason: str
 
 
 @flow(name="reconcile-jobs", flow_run_name="reconcile-jobs")
 async def reconcile_jobs(
-    ispyb: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "ispyb",
+    ispyb: Annotated[str | None, Field(pattern=PLAIN_NAME_OR_NONE)] = ISPYB,
     stale_after_s: Annotated[float, Field(ge=0, le=86_400)] = 900.0,
     dry_run: bool = False,
+    entero: Annotated[str | None, Field(pattern=PLAIN_NAME_OR_NONE)] = ENTERO,
 ) -> list[Closed]:
-    """Close what was left running by a lost worker, server or machine.
+    """Close what was left open by a lost worker, server or machine.
 
-    1. find the attempts that limsflow made and nobody closed   2. ask Prefect for each one's run
-    3. close, as failed and with the reason, those whose run is over or silent
+    1. find what limsflow began and nobody closed: attempts in ISPyB; calls, jobs and searches in
+    EnteroBase   2. ask Prefect for each one's run   3. close, as failed and with the reason, what
+    belongs to a run that is over or silent
 
     Args:
-        ispyb: Name of the ISPyB database block.
-        stale_after_s: An attempt without a sign of life for so many seconds is lost; a living
-            one gives a sign every 30 s.
+        ispyb: Name of the ISPyB database block; empty: none. The usual name may be missing.
+        stale_after_s: A run without a sign of life for so many seconds is lost; a living one
+            gives a sign every 30 s.
         dry_run: Say what would be closed, and close nothing.
+        entero: Name of the EnteroBase block; empty: none. The usual name may be missing.
     """
-    lims = await IspybDatabase.named(ispyb)
-    found, silence = await open_attempts(lims), timedelta(seconds=stale_after_s)
+    crystals = await _database(IspybDatabase.named, ispyb, ISPYB)
+    isolates = await _database(EnteroBase.named, entero, ENTERO)
+    if crystals is None and isolates is None:
+        msg = "there is no database to look at: run 'limsflow deploy', or name a block"
+        raise InvalidRequest(msg)
+    silence = timedelta(seconds=stale_after_s)
+    found = await asyncio.gather(
+        _close_attempts(crystals, silence, dry_run=dry_run),
+        _close_runs(isolates, silence, dry_run=dry_run),
+    )
+    return [one for some in found for one in some]
+
+
+async def _database(
+    named: Callable[[str], Awaitable[BlockT]], name: str | None, usual: str
+) -> BlockT | None:
+    """Return a database, None if it is not asked for or this site has none.
+
+    Raises:
+        InvalidRequest: somebody named one that is not there.
+    """
+    if not name:
+        return None
+    try:
+        return await named(name)
+    except InvalidRequest:
+        if name != usual:
+            raise
+        return None
+
+
+async def _close_attempts(
+    lims: IspybDatabase | None, silence: timedelta, *, dry_run: bool
+) -> list[Closed]:
+    if lims is None:
+        return []
+    found = await open_attempts(lims)
     # All at once: each that seems lost is looked at a second time, a minute later.
     reasons = await asyncio.gather(
         *(close_attempt_if_lost(lims, a, stale_after=silence, dry_run=dry_run) for a in found)
@@ -48,3 +97,21 @@ async def reconcile_jobs(
     for attempt, why in lost:
         get_run_logger().warning("AutoProcProgram %d: %s", attempt.id, why)
     return [Closed(program_id=a.id, job_id=a.job_id, reason=why) for a, why in lost]
+
+
+async def _close_runs(
+    lims: EnteroBase | None, silence: timedelta, *, dry_run: bool
+) -> list[Closed]:
+    if lims is None:
+        return []
+    lost = await close_lost_runs(lims, stale_after=silence, dry_run=dry_run)
+    for run in lost:
+        get_run_logger().warning("%s: %s", _about(run) or run.flow_run_id, run.reason)
+    return [
+        Closed(flow_run_id=run.flow_run_id, job_id=run.job_id, about=_about(run), reason=run.reason)
+        for run in lost
+    ]
+
+
+def _about(run: LostRun) -> str:
+    return f"{run.pipeline} {run.accession}".strip()

@@ -10,8 +10,9 @@ from blocks.connections import PLAIN_NAME, EnteroBase
 from blocks.errors import DataError, TransientError
 from blocks.record import Record
 from tasks.genomics.closing import close_what_run_left
-from tasks.genomics.publish import publish_failure, publish_typing
+from tasks.genomics.publish import alive, publish_failure, publish_typing
 from tasks.genomics.searching import (
+    BegunSearch,
     begin_search,
     search_sequences,
     store_search,
@@ -51,14 +52,20 @@ async def search_loci(
         name: What the analysis is called.
         entero: Name of the EnteroBase block.
     """
-    lims = await EnteroBase.named(entero)
-    begun = await begin_search(lims, name, scheme, flow_run.get_id() or "")
+    lims, run_id = await EnteroBase.named(entero), flow_run.get_id() or ""
+    async with alive(lims, run_id):
+        begun = await begin_search(lims, name, scheme, run_id)
+        return await searched(lims, begun, sequences)
+
+
+async def searched(lims: EnteroBase, begun: BegunSearch, sequences: str) -> Search:
+    """Search, and store and report what comes of it."""
     try:
         typing = await search_sequences(lims, begun, sequences)
         await store_search(lims, begun, typing)
     except (DataError, TransientError) as failure:
         await store_search_failure(lims, begun, failure)
-        await publish_failure(name, failure)
+        await publish_failure(begun.name, failure)
         raise
     await publish_typing(typing)
     found = {call.locus: call.code for call in typing.calls if call.code != 0}

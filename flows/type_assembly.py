@@ -12,8 +12,9 @@ from blocks.errors import DataError, ProgramError, TransientError
 from blocks.genomics.records import CallStatus, Claim
 from blocks.record import Record
 from tasks.genomics.closing import close_what_run_left
-from tasks.genomics.publish import publish_failure, publish_generic, publish_typing
+from tasks.genomics.publish import alive, publish_failure, publish_generic, publish_typing
 from tasks.genomics.steps import (
+    Begun,
     begin_call,
     run_generic,
     store_call_failure,
@@ -58,18 +59,24 @@ async def type_assembly(
         scheme: Description of the scheme: schemes.description, like MLST_Achtman.
         entero: Name of the EnteroBase block.
         toolchain: Name of the toolchain block; generic schemes run its programs.
-        force: Call it although there is a result for this version, or the assembly failed its
-            quality control.
+        force: Call it although there is a result for this version, or a failure that would come
+            again, or the assembly failed its quality control.
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
     run_id = flow_run.get_id() or ""
-    begun = await begin_call(lims, assembly, scheme, run_id, force=force)
-    claim = begun.claim
+    async with alive(lims, run_id):
+        begun = await begin_call(lims, programs, assembly, scheme, run_id, force=force)
+        return await called(lims, programs, begun)
+
+
+async def called(lims: EnteroBase, programs: Toolchain, begun: Begun) -> Typed:
+    """Make the call that was claimed, and store and report what comes of it."""
+    claim, assembly, scheme = begun.claim, begun.claim.assembly, begun.claim.scheme
     if begun.stored:
         known = begun.stored.results
         return _typed(claim, _stored_st(claim, known), results=known, was_known=True)
     try:
-        if claim.scheme.is_nomenclature:
+        if scheme.is_nomenclature:
             typing = await type_loci(lims, claim)
             await publish_typing(typing)
             return _typed(claim, typing.st.number if typing.st else None, counts=typing.counts)
@@ -77,10 +84,11 @@ async def type_assembly(
         await store_generic(lims, claim, found)
     except (ProgramError, DataError, TransientError) as failure:
         await store_call_failure(lims, claim, failure)
-        await publish_failure(f"{assembly} {scheme}", failure)
+        subject = f"{assembly.barcode} {scheme.description}"
+        await publish_failure(subject, failure, of_call=True)
         raise
-    columns = await asyncio.to_thread(lims.store().schemes.columns, scheme)
-    await publish_generic(assembly, scheme, found, columns)
+    columns = await asyncio.to_thread(lims.store().schemes.columns, scheme.description)
+    await publish_generic(assembly.barcode, scheme.description, found, columns)
     return _typed(claim, None, results=found.stored())
 
 

@@ -13,6 +13,7 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Crashed
 
 from blocks.errors import ServiceUnavailable
 from tasks.runs import RunState
@@ -30,6 +31,12 @@ async def run_state(run_id: str) -> RunState:
     if run.state is None:
         return RunState(type="PENDING")
     return RunState(type=run.state.type.value, message=run.state.message or "")
+
+
+async def crash(run_id: str, reason: str) -> None:
+    """Tell Prefect that nobody works on this run, so that it holds no slot for ever."""
+    async with get_client() as client:
+        await client.set_flow_run_state(UUID(run_id), Crashed(message=reason), force=True)
 
 
 async def show(markdown: str, *, key: str, description: str) -> None:

@@ -1,15 +1,18 @@
 """`user_jobs`, `user_preferences`, and which flow runs worked on a job."""
 
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from blocks.errors import InconsistentInput, NoSuchRecord
 from blocks.genomics.legacy_json import decoded, encoded
 from blocks.genomics.records import JobStatus, UserJob
 from blocks.genomics.sessions import lock_name, reading, writing
-from blocks.genomics.tables import JobRunRow, UserJobRow, UserPreferenceRow
+from blocks.genomics.tables import JobRunRow, UserJobRow, UserPreferenceRow, now
+
+OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
 class JobStore:
@@ -119,6 +122,39 @@ class JobStore:
             row.status = status.value
             row.output_location = output_location or row.output_location
             row.version = version or row.version
+
+    # Signs of life
+
+    def sign_of_life(self, flow_run_id: str) -> None:
+        """Say that a flow run is alive; one that works on no job yet has nothing to show."""
+        mine = JobRunRow.flow_run_id == flow_run_id
+        with writing(self._engine) as session:
+            session.execute(update(JobRunRow).where(mine).values(seen=now()))
+
+    def last_seen(self, flow_run_id: str) -> datetime | None:
+        """Return when a flow run gave its last sign of life; None if it is none of ours."""
+        query = select(func.coalesce(JobRunRow.seen, JobRunRow.started))
+        with reading(self._engine) as session:
+            seen = session.scalar(query.where(JobRunRow.flow_run_id == flow_run_id))
+            return seen.replace(tzinfo=UTC) if seen else None
+
+    def open_runs(self) -> list[str]:
+        """Return the flow run that came last to each job of this species that is still open.
+
+        A job that no flow run of ours worked on is another system's.
+        """
+        query = (
+            select(JobRunRow.job_id, JobRunRow.flow_run_id)
+            .join(UserJobRow, UserJobRow.job_id == JobRunRow.job_id)
+            .where(
+                UserJobRow.status.in_([one.value for one in OPEN]),
+                UserJobRow.database == self._database,
+            )
+            .order_by(JobRunRow.started, JobRunRow.flow_run_id)
+        )
+        with reading(self._engine) as session:
+            newest = {row.job_id: row.flow_run_id for row in session.execute(query)}
+        return list(newest.values())
 
     # Analyses, e.g. a locus search
 

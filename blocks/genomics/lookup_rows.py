@@ -4,6 +4,7 @@ One for each assembly and scheme, but for SNP calls, which have one for each ref
 `st_barcode` is the reference's. Those are never ours to write.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ from blocks.genomics.legacy_json import decoded, encoded
 from blocks.genomics.records import Lookup, LookupStatus
 from blocks.genomics.tables import AssemblyLookupRow, SchemeCallRow
 
-RESULTS = "results"
+RESULTS, JOB = "results", "job_id"
 OF_AN_ASSEMBLY = "_AS"
+COUNTERS = {"job_count": "sent", "complete_count": "completed", "fail_count": "failed"}
+QUEUED_NOW = "queued_count"
+WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 def all_lookups(session: Session, assembly_id: int, scheme_id: int) -> list[Lookup]:
@@ -34,6 +38,39 @@ def stored_results(lookup: Lookup) -> dict[str, Any]:
     """Return the results in `other_data`; empty if there are none."""
     found = lookup.other_data.get(RESULTS)
     return dict[str, Any](found) if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownArgumentType] - keys are text in JSON
+
+
+def take_over_old(
+    session: Session, call: SchemeCallRow, *, assembly_version: int, scheme_version: int
+) -> None:
+    """Let the row of a pair that is new to us go on from what the old site wrote of it.
+
+    Args:
+        session: Open, with the new row in it.
+        call: The new row.
+        assembly_version: Of the assembly now: nobody wrote which one an old result is of.
+        scheme_version: Of the scheme now; an old result that says no version has this one.
+    """
+    old = newest_lookup(session, call.assembly_id, call.scheme_id)
+    if old is None:
+        return
+    for counter, column in COUNTERS.items():
+        setattr(call, column, _whole(old.other_data.get(counter)) or 0)
+    if old.status == LookupStatus.COMPLETE:
+        call.status, call.job_id = old.status, _whole(old.other_data.get(JOB))
+        call.assembly_version = assembly_version
+        version = _whole(old.version)
+        call.scheme_version = scheme_version if version is None else version
+
+
+def complete_before_us(session: Session, assembly_id: int) -> list[Lookup]:
+    """Return what the old site completed of an assembly and none of our runs has called since."""
+    row, call = AssemblyLookupRow, SchemeCallRow
+    ours = (call.assembly_id == row.assembly_id) & (call.scheme_id == row.scheme_id)
+    query = select(row.scheme_id).outerjoin(call, ours).where(row.assembly_id == assembly_id)
+    query = query.where(call.scheme_id.is_(None), row.status == LookupStatus.COMPLETE.value)
+    newest = [newest_lookup(session, assembly_id, one) for one in session.scalars(query.distinct())]
+    return [one for one in newest if one and one.status == LookupStatus.COMPLETE]
 
 
 def write_lookup(
@@ -96,14 +133,15 @@ def _joined(
 
 
 def _counters(call: SchemeCallRow) -> dict[str, Any]:
-    """Return the counters that old readers know; written from our history, read by nothing."""
-    return {
-        "job_id": call.job_id,
-        "job_count": call.sent,
-        "complete_count": call.completed,
-        "queued_count": int(call.status == LookupStatus.QUEUED),
-        "fail_count": call.failed,
-    }
+    """Return the counters that old readers know: continued, and read by nothing that decides."""
+    counted = {counter: getattr(call, column) for counter, column in COUNTERS.items()}
+    return {JOB: call.job_id, QUEUED_NOW: int(call.status == LookupStatus.QUEUED), **counted}
+
+
+def _whole(value: object) -> int | None:
+    """Return the whole number that an old row has, None if it is something else."""
+    text = str(value).strip()
+    return int(text) if WHOLE.fullmatch(text) else None
 
 
 def _data(row: AssemblyLookupRow) -> dict[str, Any]:

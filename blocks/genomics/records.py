@@ -306,7 +306,7 @@ class LookupStatus(StrEnum):
 class Fate(StrEnum):
     """Why something failed, and so what is done about it."""
 
-    TRANSIENT = "transient"  # tried again by itself
+    TRANSIENT = "transient"  # nothing is wrong with the input: another run may go well
     PERMANENT = "permanent"  # put aside until its input, scheme or tool changes
     BUG = "bug"  # a person must look
 

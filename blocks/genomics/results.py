@@ -9,7 +9,14 @@ from sqlalchemy.orm import Session
 
 from blocks.errors import InconsistentInput
 from blocks.genomics.gff import gff_text, positions_of
-from blocks.genomics.lookup_rows import all_lookups, newest_lookup, stored_results, write_lookup
+from blocks.genomics.lookup_rows import (
+    all_lookups,
+    complete_before_us,
+    newest_lookup,
+    stored_results,
+    take_over_old,
+    write_lookup,
+)
 from blocks.genomics.minting import numbered, sequence_type
 from blocks.genomics.records import (
     CallStatus,
@@ -47,12 +54,13 @@ class CallStore:
         """Take the right to call a scheme on an assembly, if nobody has it; return who has it.
 
         The claim is given when the answer is QUEUED for this claim's flow run. COMPLETE means
-        that there is a result for this version of assembly and scheme already.
+        that there is a result for this version of assembly and scheme already, FAILED that they
+        and the tool are those of a permanent failure.
 
         Args:
             claim: What is wanted.
-            force: Take it also when there is a result.
-            held_by: A flow run that is over, and whose right may be taken.
+            force: Take it also when there is a result, or a permanent failure.
+            held_by: A flow run that is over or lost, and whose right may be taken.
         """
         with writing(self._engine) as session:
             row = _row_of(session, claim) or _new_row(session, claim)
@@ -138,10 +146,25 @@ class CallStore:
                 write_lookup(session, row)
             return len(rows)
 
+    def open_runs(self) -> list[str]:
+        """Return the flow runs that hold a claim."""
+        held = SchemeCallRow.status == LookupStatus.QUEUED.value
+        query = select(SchemeCallRow.flow_run_id).where(held).distinct()
+        with reading(self._engine) as session:
+            return [run for run in session.scalars(query) if run]
+
+    def has_completed(self, flow_run_id: str) -> bool:
+        """Whether a flow run has stored a result."""
+        mine = SchemeCallRow.flow_run_id == flow_run_id
+        query = select(SchemeCallRow.scheme_id).where(mine)
+        query = query.where(SchemeCallRow.status == LookupStatus.COMPLETE.value).limit(1)
+        with reading(self._engine) as session:
+            return session.scalar(query) is not None
+
     # Reading
 
     def calls(self, assembly_id: int) -> list[SchemeCall]:
-        """Return what became of every scheme that was called on an assembly."""
+        """Return what became of every scheme that was called on an assembly, by us or before."""
         query = (
             select(SchemeCallRow, SchemeRow.description)
             .join(SchemeRow, SchemeRow.id == SchemeCallRow.scheme_id)
@@ -149,7 +172,14 @@ class CallStore:
             .order_by(SchemeRow.id)
         )
         with reading(self._engine) as session:
-            return [_call(session, row, scheme) for row, scheme in session.execute(query)]
+            found = {
+                row.scheme_id: _call(session, row, scheme) for row, scheme in session.execute(query)
+            }
+            for lookup in complete_before_us(session, assembly_id):
+                scheme = session.get(SchemeRow, lookup.scheme_id)
+                if scheme:
+                    found[scheme.id] = _old_call(lookup, scheme.description)
+            return [found[scheme_id] for scheme_id in sorted(found)]
 
     def lookups(self, assembly_id: int, scheme_id: int) -> list[Lookup]:
         """Return the rows of `assembly_lookup` of a pair; more than one for SNP calls only."""
@@ -185,13 +215,23 @@ def _row_of(session: Session, claim: Claim) -> SchemeCallRow | None:
 
 
 def _new_row(session: Session, claim: Claim) -> SchemeCallRow:
-    """Make the row of a pair; if another makes it at this moment, wait and return theirs."""
+    """Make the row of a pair; if another makes it at this moment, wait and return theirs.
+
+    It goes on from what the site wrote of the pair before us, so that a result counts as one.
+    """
     name = session.get_bind().dialect.name
     insert_row = postgresql.insert if name == "postgresql" else sqlite.insert
     key = {"assembly_id": claim.assembly.id, "scheme_id": claim.scheme.id}
     new = insert_row(SchemeCallRow).values(**key, status="")
     session.execute(new.on_conflict_do_nothing())
-    return session.get_one(SchemeCallRow, tuple(key.values()), with_for_update=True)
+    row = session.get_one(SchemeCallRow, tuple(key.values()), with_for_update=True)
+    if not row.status:
+        versions = {
+            "assembly_version": claim.assembly.version,
+            "scheme_version": claim.scheme.version,
+        }
+        take_over_old(session, row, **versions)
+    return row
 
 
 def _is_free(row: SchemeCallRow, claim: Claim, *, force: bool, held_by: str) -> bool:
@@ -199,11 +239,12 @@ def _is_free(row: SchemeCallRow, claim: Claim, *, force: bool, held_by: str) -> 
         return row.status != LookupStatus.COMPLETE
     if row.status == LookupStatus.QUEUED:
         return bool(held_by) and row.flow_run_id == held_by
-    same = (row.assembly_version, row.scheme_version) == (
-        claim.assembly.version,
-        claim.scheme.version,
-    )
-    return force or row.status != LookupStatus.COMPLETE or not same
+    before = (row.assembly_version, row.scheme_version)
+    same = before == (claim.assembly.version, claim.scheme.version)
+    if row.status == LookupStatus.COMPLETE:
+        return force or not same
+    put_aside = row.fate == Fate.PERMANENT and same and (row.tool or "") == claim.tool
+    return force or not put_aside
 
 
 def _held(session: Session, claim: Claim) -> SchemeCallRow:
@@ -294,6 +335,16 @@ def _write_positions(session: Session, claim: Claim, calls: Sequence[LocusCall])
     ]
     if rows:
         session.execute(insert(LocusPositionRow), rows)
+
+
+def _old_call(lookup: Lookup, scheme: str) -> SchemeCall:
+    """Return what the site shows of a call that was none of ours."""
+    return SchemeCall(
+        scheme=scheme,
+        status=LookupStatus.COMPLETE,
+        st_barcode=lookup.st_barcode,
+        results=stored_results(lookup),
+    )
 
 
 def _call(session: Session, row: SchemeCallRow, scheme: str) -> SchemeCall:

@@ -75,7 +75,7 @@ class UserJobRow(Base):
     job_id: Mapped[int] = number()
     accession: Mapped[str | None] = words()
     user_id: Mapped[int | None] = mapped_column(Integer)
-    status: Mapped[str | None] = words()
+    status: Mapped[str | None] = words(index=True)
     pipeline: Mapped[str | None] = words()
     date_sent: Mapped[datetime | None] = moment()
     database: Mapped[str | None] = words()
@@ -94,12 +94,13 @@ class UserPreferenceRow(Base):
 
 
 class JobRunRow(Base):
-    """Ours: which flow runs worked on a job."""
+    """Ours: which flow runs worked on a job, and when each gave its last sign of life."""
 
     __tablename__ = "job_runs"
     flow_run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     job_id: Mapped[int] = key_of("user_jobs.job_id", index=True)
     started: Mapped[datetime | None] = moment()
+    seen: Mapped[datetime | None] = mapped_column(DateTime)
 
 
 # A species database: what was isolated, read and assembled

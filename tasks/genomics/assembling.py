@@ -16,13 +16,13 @@ from blocks.genomics.assembly_job import AssemblyJob
 from blocks.genomics.download import disk_of
 from blocks.genomics.fastq import check_pair
 from blocks.genomics.genome import read_genome
+from blocks.genomics.jobs import OPEN
 from blocks.genomics.quality_limits import limits_of
 from blocks.genomics.records import AssemblyFiles, JobStatus, Scheme, SchemeCall
 from blocks.genomics.running import Tell
 from blocks.genomics.uploads import Upload, find_upload, parse_accession
 from blocks.program import Program
 from tasks.genomics.assembly_quality import contigs_of, judge, statistics
-from tasks.genomics.closing import OPEN
 from tasks.genomics.indexes import folder_name
 from tasks.genomics.stages import (
     AssemblerName,

@@ -47,7 +47,7 @@ def dispatch(pipeline: str, schemes: dict[str, Scheme]) -> Dispatch:
     Raises:
         InvalidRequest: nothing serves it.
     """
-    value = pipeline.partition(COMMENT)[0].strip()
+    value = without_comment(pipeline)
     kind, _, named = value.partition(OF_SCHEME)
     if kind == NOMENCLATURE:
         return Dispatch(handler=HANDLERS[kind], scheme=_nomenclature(named, schemes))
@@ -57,6 +57,16 @@ def dispatch(pipeline: str, schemes: dict[str, Scheme]) -> Dispatch:
         return Dispatch(handler=Handler.TYPE, scheme=value)
     msg = f"no flow serves the pipeline {pipeline[:80]!r}, and no scheme has this description"
     raise InvalidRequest(msg)
+
+
+def handler_of(pipeline: str) -> Handler:
+    """Return what serves a job, whatever schemes there are: what is not in the table is one's."""
+    return HANDLERS.get(without_comment(pipeline), Handler.TYPE)
+
+
+def without_comment(pipeline: str) -> str:
+    """Return what counts of `user_jobs.pipeline`."""
+    return pipeline.partition(COMMENT)[0].strip()
 
 
 def _nomenclature(named: str, schemes: dict[str, Scheme]) -> str:

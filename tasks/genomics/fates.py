@@ -1,4 +1,4 @@
-"""What is done about a failure: try again by itself, put aside, or a person must look."""
+"""What may be done about a failure: run it again, put it aside, or let a person look."""
 
 from blocks.errors import (
     LimsflowError,

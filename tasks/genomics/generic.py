@@ -83,7 +83,7 @@ async def run_pipeline(
     require_genus(pipeline, genus)
     directory = directory.absolute()
     contigs = await asyncio.to_thread(_prepare, pipeline, fasta, directory)
-    version = await _version(pipeline, program, directory)
+    version = await program_version(pipeline, program, directory)
     arguments = filled_arguments(
         pipeline, directory=directory, n_processes=n_processes, genus=genus
     )
@@ -143,10 +143,11 @@ def named_contigs(genome: Genome) -> list[Contig]:
     return contigs
 
 
-async def _version(pipeline: Pipeline, program: Program, directory: Path) -> str:
+async def program_version(pipeline: Pipeline, program: Program, directory: Path) -> str:
     """Return the version that a program says, on whichever of its two outputs.
 
     Raises:
+        ProgramError: it is not there, or ends badly.
         OutputInvalid: it says nothing like it, so it may be another program of the same name.
     """
     asked = await run_program(

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
+from blocks.connections import EnteroBase
 from blocks.errors import LimsflowError
 from blocks.genomics.records import CallStatus, Column, SchemeCall, Typing
 from tasks.genomics.fates import fate_of, story_of
@@ -39,26 +40,51 @@ async def publish_generic(
     )
 
 
-async def publish_failure(subject: str, failure: LimsflowError) -> None:
-    """Publish why something failed, and what is done about it."""
+async def publish_failure(subject: str, failure: LimsflowError, *, of_call: bool = False) -> None:
+    """Publish why something failed, and what is done about it.
+
+    Args:
+        subject: What failed.
+        failure: Why.
+        of_call: Whether it is a scheme on an assembly, which is put aside after it.
+    """
+    fate, story = fate_of(failure), story_of(failure)
     await show(
-        failure_report(subject, str(failure), story_of(failure), fate=fate_of(failure)),
+        failure_report(subject, str(failure), story, fate=fate, of_call=of_call),
         key=artifact_key(subject, "failure"),
         description=f"{subject} failed: {failure}"[:500],
     )
 
 
 @contextlib.asynccontextmanager
-async def living(task: Assembling) -> AsyncGenerator[Life, None]:
-    """Show an assembly's progress in Prefect while the block runs."""
+async def living(lims: EnteroBase, task: Assembling) -> AsyncGenerator[Life, None]:
+    """Show an assembly's progress in Prefect, and that it lives, while the block runs."""
     bar = ProgressBar(f"assembly-{task.job_id}-progress")
-
-    async def to_lims(_message: str) -> None:
-        """`user_jobs` has no place for progress."""
-
+    to_lims = _sign_of(lims, task.flow_run_id)
     async with signs_of_life(to_lims=to_lims, to_prefect=bar.show) as life:
         yield life
     await bar.end(life.fraction)  # after the last sign, which else might overtake it
+
+
+@contextlib.asynccontextmanager
+async def alive(lims: EnteroBase, run_id: str) -> AsyncGenerator[None, None]:
+    """Give signs of a run's life while the block runs; it has no progress to show."""
+
+    async def nothing(_fraction: float, _doing: str) -> None:
+        """Prefect's page has the steps."""
+
+    async with signs_of_life(to_lims=_sign_of(lims, run_id), to_prefect=nothing):
+        yield
+
+
+def _sign_of(lims: EnteroBase, run_id: str) -> Callable[[str], Awaitable[None]]:
+    jobs = lims.store().jobs
+
+    async def sign(_message: str) -> None:
+        """Say that the run lives; `user_jobs` has no place for its progress."""
+        await asyncio.to_thread(jobs.sign_of_life, run_id)
+
+    return sign
 
 
 def scheme_row(call: SchemeCall) -> SchemeRow:
@@ -68,11 +94,11 @@ def scheme_row(call: SchemeCall) -> SchemeRow:
     return SchemeRow(
         scheme=call.scheme,
         status=call.status,
-        result=f"ST {st}" if st else _in_short(call.results),
+        result=f"ST {st}" if st else _in_short(call.results) or call.st_barcode,
         counts={CallStatus(name): count for name, count in counts.items()},
         fate=call.fate,
         reason=call.reason.partition("\n")[0],
-        link=f"/runs/flow-run/{call.flow_run_id}",
+        link=f"/runs/flow-run/{call.flow_run_id}" if call.flow_run_id else "",
     )
 
 

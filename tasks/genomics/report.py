@@ -36,9 +36,13 @@ COUNTED = (
     CallStatus.DUPLICATED,
 )
 NEXT = {
-    Fate.TRANSIENT: "It is tried again by itself.",
-    Fate.PERMANENT: "It is put aside until its input, its scheme or its program changes.",
+    Fate.TRANSIENT: "It is not its input's fault: another run of it may go well.",
+    Fate.PERMANENT: "It is put aside: the same input would fail again.",
     Fate.BUG: "This is a bug: a person must look.",
+}
+AFTER_CALL = NEXT | {
+    Fate.PERMANENT: "It is put aside until its input, its scheme or its program changes, "
+    "or somebody forces it.",
 }
 
 Pictures = Sequence[tuple[str, str]]  # our title and the data URI
@@ -199,6 +203,7 @@ def failure_report(
     evidence: str,
     *,
     fate: Fate,
+    of_call: bool = False,
     facts: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return the report of a failure: the reason first, then what happens next, the evidence last.
@@ -208,6 +213,7 @@ def failure_report(
         reason: One sentence.
         evidence: Directory, last lines of a log; its end is kept if it is long.
         fate: What is done about it.
+        of_call: Whether it is a scheme on an assembly: only that is held back by its fate.
         facts: Our own names, and values: job, accession, run.
     """
     rows = [[name, shown(value)] for name, value in facts]
@@ -216,7 +222,7 @@ def failure_report(
         [
             f"# {shown(subject)} failed",
             f"**{shown(reason)}**",
-            NEXT[fate],
+            (AFTER_CALL if of_call else NEXT)[fate],
             *([table(["", ""], rows)] if rows else []),
             fenced(cut + evidence[-MAX_EVIDENCE:]),
         ]

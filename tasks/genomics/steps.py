@@ -1,7 +1,6 @@
 """The steps of typing as Prefect tasks; each looks before it writes, so it may run twice."""
 
 import asyncio
-from importlib.metadata import version
 from pathlib import Path
 
 from blocks.connections import EnteroBase, Toolchain
@@ -20,12 +19,14 @@ from blocks.genomics.records import (
 )
 from blocks.record import Record
 from tasks.genomics.alleles import TypingIndex, type_genome
+from tasks.genomics.closing import close_run, end_in_prefect, lost_among
 from tasks.genomics.dispatch import pipeline_of
 from tasks.genomics.fates import fate_of, story_of
 from tasks.genomics.generic import GenericResult, run_pipeline
 from tasks.genomics.indexes import IndexCache, folder_name
+from tasks.genomics.tools import pipeline_name, tool_of
 from tasks.policies import program_step, step
-from tasks.prefect_runs import run_state
+from tasks.runs import STALE_AFTER
 
 INDEXES = IndexCache()
 ERROR_LENGTH = 2_000
@@ -40,13 +41,14 @@ class Begun(Record):
 
 @step(name="claim")
 async def begin_call(
-    lims: EnteroBase, assembly: str, scheme: str, run_id: str, *, force: bool
+    lims: EnteroBase, programs: Toolchain, assembly: str, scheme: str, run_id: str, *, force: bool
 ) -> Begun:
     """Take the right to call a scheme on an assembly, and show it as QUEUED.
 
     Raises:
         NoSuchRecord: there is no such assembly or scheme.
-        InvalidRequest: the assembly failed its quality control, and nobody forces it.
+        InvalidRequest: the assembly failed its quality control, or the pair was put aside and
+            nothing of it has changed, and nobody forces it.
         AlreadyRunning: another run is alive and works on this pair.
     """
     store = lims.store()
@@ -55,55 +57,56 @@ async def begin_call(
         msg = f"{assembly} failed its quality control, so it is not typed unless it is forced"
         raise InvalidRequest(msg)
     wanted = await asyncio.to_thread(store.schemes.scheme, scheme)
+    tool = await tool_of(wanted, programs)
     job = await asyncio.to_thread(
         store.jobs.start, accession=assembly, pipeline=pipeline_of(wanted), flow_run_id=run_id
     )
-    claim = Claim(
-        assembly=isolate, scheme=wanted, job_id=job.id, flow_run_id=run_id, tool=_tool(wanted)
-    )
+    claim = Claim(assembly=isolate, scheme=wanted, job_id=job.id, flow_run_id=run_id, tool=tool)
     held = await asyncio.to_thread(store.calls.claim, claim, force=force)
     if held.status is LookupStatus.QUEUED and held.flow_run_id != run_id:
         held = await _take_over(lims, claim, held, force=force)
+    if held.status is LookupStatus.FAILED:
+        await asyncio.to_thread(store.jobs.close, job.id, JobStatus.FAILED)
+        raise InvalidRequest(_put_aside(claim, held))
     if held.status is LookupStatus.COMPLETE:
         await asyncio.to_thread(store.jobs.close, job.id, JobStatus.COMPLETE)
         return Begun(claim=claim, stored=held)
     return Begun(claim=claim)
 
 
+def _put_aside(claim: Claim, held: SchemeCall) -> str:
+    reason = held.reason.strip().partition("\n")[0].rstrip(".")
+    return (
+        f"{held.scheme} of {claim.assembly.barcode} was put aside: {reason}. It is called again "
+        f"when the assembly, the scheme's version or the tool ({claim.tool}) changes, or by force"
+    )
+
+
 async def _take_over(
     lims: EnteroBase, claim: Claim, held: SchemeCall, *, force: bool
 ) -> SchemeCall:
-    """Take the right from a run that is over.
+    """Take the right from a run that is over, or lost; close its job, which nobody else will.
 
     Raises:
-        AlreadyRunning: it is not.
+        AlreadyRunning: it lives.
     """
-    jobs, before = lims.store().jobs, held
-    state = await run_state(held.flow_run_id)
-    if state.is_over or state.type == "UNKNOWN":
-        take = lims.store().calls.claim
-        held = await asyncio.to_thread(take, claim, force=force, held_by=before.flow_run_id)
+    store, before = lims.store(), held
+    lost = await lost_among(lims, [before.flow_run_id], stale_after=STALE_AFTER)
+    if lost:
+        take, holder = store.calls.claim, before.flow_run_id
+        held = await asyncio.to_thread(take, claim, force=force, held_by=holder)
     if held.status is LookupStatus.QUEUED and held.flow_run_id != claim.flow_run_id:
-        await asyncio.to_thread(jobs.close, claim.job_id, JobStatus.FAILED)
+        await asyncio.to_thread(store.jobs.close, claim.job_id, JobStatus.FAILED)
         msg = (
             f"{held.scheme} of {claim.assembly.barcode} is being called by another flow run, "
             f"{held.flow_run_id}"
         )
         raise AlreadyRunning(msg)
-    if held.status is LookupStatus.QUEUED and before.job_id not in (None, claim.job_id):
-        await asyncio.to_thread(jobs.close, before.job_id, JobStatus.FAILED)  # it never will
+    if held.status is LookupStatus.QUEUED:
+        for run in lost:
+            await close_run(lims, run.flow_run_id, Fate.TRANSIENT, run.reason)
+            await end_in_prefect(run)
     return held
-
-
-def _tool(scheme: Scheme) -> str:
-    """Return what calls a scheme; a pipeline that is not there fails when it is run, on record."""
-    if scheme.is_nomenclature:
-        return f"limsflow {version('limsflow')}"
-    return _pipeline_name(scheme)
-
-
-def _pipeline_name(scheme: Scheme) -> str:
-    return scheme.param.pipeline or scheme.description
 
 
 @step(name="call alleles")
@@ -162,7 +165,7 @@ async def run_generic(lims: EnteroBase, programs: Toolchain, claim: Claim) -> Ge
         DataError: the scheme or the assembly cannot be used.
     """
     scheme = claim.scheme
-    pipeline = load_pipeline(_pipeline_name(scheme), programs.pipelines)
+    pipeline = load_pipeline(pipeline_name(scheme), programs.pipelines)
     return await run_pipeline(
         pipeline,
         programs.program(pipeline.program),

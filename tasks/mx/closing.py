@@ -3,10 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
-
-from prefect import get_client
-from prefect.states import Crashed
 
 from blocks.connections import IspybDatabase
 from blocks.errors import AlreadyRunning
@@ -14,11 +10,8 @@ from blocks.mx.records import Attempt, AttemptState, Message, Severity
 from tasks.mx.keeping import keep_what_is_left
 from tasks.mx.liveness import reason_to_close
 from tasks.policies import step
-from tasks.prefect_runs import run_state
-from tasks.runs import RunState, why_over
-
-STALE_AFTER = timedelta(minutes=15)
-SECOND_LOOK_S = 60.0  # twice the time between two signs of life
+from tasks.prefect_runs import crash, run_state
+from tasks.runs import SECOND_LOOK_S, STALE_AFTER, RunState, why_over
 
 
 async def close_failed(
@@ -57,15 +50,9 @@ async def close_if_lost(
     if reason and not dry_run:
         await keep_what_is_left(lims, attempt)
         await close_failed(lims, attempt.id, reason, description=reason)
-        if state.type in ("RUNNING", "PENDING", "CANCELLING"):
-            await _crash(attempt.flow_run_id, reason)
+        if state.holds_a_slot:
+            await crash(attempt.flow_run_id, reason)
     return reason
-
-
-async def _crash(run_id: str, reason: str) -> None:
-    """Tell Prefect that nobody works on this run, so that it holds no slot for ever."""
-    async with get_client() as client:
-        await client.set_flow_run_state(UUID(run_id), Crashed(message=reason), force=True)
 
 
 @step(name="find open attempts")

@@ -30,7 +30,7 @@ HELP = {
         *("--limits-file", "--share", "--uploads"),
     ],
     "doctor": [],
-    "reconcile": ["--ispyb", "--stale-after-s", "--dry-run"],
+    "reconcile": ["--ispyb", "--entero", "--stale-after-s", "--dry-run"],
     "job create": ["FILE", "--ispyb", "--recipes"],
     "job argv": ["ID", "--ispyb", "--recipes", "--processes"],
     "job run": ["ID", "--ispyb", "--toolchain", "--no-resume", "--wait-s"],

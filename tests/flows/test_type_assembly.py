@@ -288,15 +288,22 @@ def test_of_runs_at_the_same_moment_one_makes_the_call(isolates: Isolates) -> No
     assert nothing_is_open(isolates)
 
 
-@pytest.mark.parametrize("state", ["CRASHED", "unknown to Prefect"])
-def test_the_pair_of_a_dead_run_is_taken_over(isolates: Isolates, state: str) -> None:
-    barcode = isolates.genome(3)
-    run = "0" * 32 if state == "unknown to Prefect" else a_run(state)
+def test_the_pair_of_a_dead_run_is_taken_over(isolates: Isolates) -> None:
+    barcode, run = isolates.genome(3), a_run("CRASHED")
     held_by(isolates, barcode, run)
 
     assert isolates.type(barcode).st == 3
     assert isolates.call(barcode).flow_run_id != run
     assert nothing_is_open(isolates)
+
+
+def test_a_pair_that_a_run_of_another_prefect_works_on_is_left_to_it(isolates: Isolates) -> None:
+    barcode, elsewhere = isolates.genome(), "0" * 32
+    held_by(isolates, barcode, elsewhere)
+    with pytest.raises(AlreadyRunning, match=elsewhere):
+        isolates.type(barcode)
+
+    assert isolates.call(barcode).flow_run_id == elsewhere
 
 
 def test_a_run_whose_right_was_taken_meanwhile_stores_nothing(isolates: Isolates) -> None:

@@ -139,6 +139,21 @@ def test_going_back_to_the_beginning_drops_everything(empty: str) -> None:
     assert set(migrate(empty)) == TABLES
 
 
+def test_jobs_of_the_first_schema_stay_and_their_runs_can_give_signs_of_life(empty: str) -> None:
+    migrate(empty)
+    with_connection(empty, lambda connection: command.downgrade(_config(connection), "0001"))
+    look = look_at(empty)
+    look.change("INSERT INTO user_jobs (job_id, status, database) VALUES (7, 'QUEUED', 'x')")
+    look.change("INSERT INTO job_runs (flow_run_id, job_id) VALUES ('run', 7)")
+    jobs = open_store(empty, database="x", prefix=PREFIX).jobs
+    made = migrate(empty)
+    before = jobs.last_seen("run")
+    jobs.sign_of_life("run")
+
+    assert (made, before, jobs.open_runs()) == ([], None, ["run"])
+    assert jobs.last_seen("run")
+
+
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no database " * 1_000)
 
@@ -213,7 +228,7 @@ def test_an_old_database_is_used_as_a_new_one_is(old: str) -> None:
     assert claim.job_id > 7
     assert (row.id, row.status, row.version) == (4, "COMPLETE", "1")
     data = json.loads(row.other_data)
-    assert (data["old"], data["fail_count"], data["results"]) == (1, 0, {"O": "4"})
+    assert (data["old"], data["fail_count"], data["results"]) == (1, 99, {"O": "4"})
     assert store.calls.claim(entero.a_claim(scheme, assembly)).status is LookupStatus.COMPLETE
 
 

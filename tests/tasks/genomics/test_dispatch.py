@@ -4,7 +4,7 @@ import pytest
 
 from blocks.errors import InvalidRequest
 from blocks.genomics.records import Scheme, SchemeParam
-from tasks.genomics.dispatch import Handler, dispatch, pipeline_of
+from tasks.genomics.dispatch import Handler, dispatch, handler_of, pipeline_of
 
 
 def a_scheme(description: str, number: int = 1, **param: str) -> Scheme:
@@ -43,6 +43,21 @@ def test_each_kind_of_job_has_its_flow_and_a_comment_changes_nothing(
     found = dispatch(pipeline + comment, SCHEMES)
 
     assert (found.handler, found.scheme) == (handler, scheme)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "handler"),
+    [
+        (" locus_search ; sent again", Handler.SEARCH),
+        ("QAssembly;x", Handler.ASSEMBLE),
+        ("nomenclature:Salmonella_rMLST;locus_search", Handler.TYPE),
+        ("a scheme that was removed", Handler.TYPE),
+    ],
+)
+def test_what_serves_a_job_is_known_without_looking_at_schemes(
+    pipeline: str, handler: Handler
+) -> None:
+    assert handler_of(pipeline) is handler
 
 
 def test_a_locus_search_is_never_served_as_nomenclature_which_it_runs() -> None:

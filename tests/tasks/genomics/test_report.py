@@ -212,13 +212,14 @@ def test_a_page_is_bounded_however_long_a_text_is(count: int) -> None:
 def test_a_failure_begins_with_its_reason_and_ends_with_its_evidence() -> None:
     page = failure_report(
         "SRR1", "SKESA left no contig.", "in /share/12\n\nlast line", fate=Fate.PERMANENT,
-        facts=[("Job", "12")],
+        of_call=True, facts=[("Job", "12")],
     )  # fmt: skip
 
     assert words(page)[:3] == [
         "SRR1 failed",
         "SKESA left no contig.",
-        "It is put aside until its input, its scheme or its program changes.",
+        "It is put aside until its input, its scheme or its program changes, or somebody "
+        "forces it.",
     ]
     assert rows_of(page)["Job"] == ["12"]
     assert rendered(page)[-1].content == "in /share/12\n\nlast line\n"
@@ -229,6 +230,19 @@ def test_what_happens_next_is_said_of_every_fate(fate: Fate) -> None:
     others = {failure_report("x", "y", "z", fate=one) for one in Fate if one is not fate}
 
     assert failure_report("x", "y", "z", fate=fate) not in others
+
+
+def test_of_what_is_not_held_back_nothing_is_said_of_waiting_for_a_change() -> None:
+    page = failure_report("SRR1", "no such reads", "", fate=Fate.PERMANENT)
+
+    assert "It is put aside: the same input would fail again." in words(page)
+
+
+@pytest.mark.parametrize("of_call", [True, False])
+def test_nobody_promises_that_something_is_tried_again_by_itself(*, of_call: bool) -> None:
+    page = failure_report("SRR1", "no archive", "", fate=Fate.TRANSIENT, of_call=of_call)
+
+    assert words(page)[2] == "It is not its input's fault: another run of it may go well."
 
 
 def test_of_a_long_log_the_end_is_kept() -> None:
