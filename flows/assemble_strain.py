@@ -57,6 +57,7 @@ async def assemble_strain(
     entero: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "entero",
     toolchain: Annotated[str, Field(min_length=1)] = "genomics",
     type_it: bool = True,
+    user_id: Annotated[int | None, Field(ge=1)] = None,
 ) -> Assembled:
     """Assemble the reads of one strain; type the assembly if it is good enough.
 
@@ -72,9 +73,12 @@ async def assemble_strain(
         entero: Name of the EnteroBase block.
         toolchain: Name of the toolchain block: which programs, with what memory.
         type_it: Call the schemes of the database after a pass.
+        user_id: users.id of whoever asks, whose job it will be; empty for the site itself.
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
-    task = await begin_assembly(lims, reads, strain, assembler, flow_run.get_id() or "")
+    task = await begin_assembly(
+        lims, reads, strain, assembler, flow_run.get_id() or "", user_id=user_id
+    )
     failures = list[Exception]()
     async with AsyncExitStack() as holding:
         try:
@@ -88,7 +92,7 @@ async def assemble_strain(
         if isolate.judged.verdict.passed and type_it:
             life.tell(0.97, "calling every scheme")
             barcode = isolate.stored.assembly.barcode
-            failures = await type_by_every_scheme(lims, barcode, entero, toolchain)
+            failures = await type_by_every_scheme(lims, barcode, entero, toolchain, user_id)
         life.tell(1.0, "done")
         clear(task.working)
     calls = await calls_of(lims, isolate.stored)
@@ -119,13 +123,16 @@ async def assembled(lims: EnteroBase, programs: Toolchain, task: Assembling, lif
 
 
 async def type_by_every_scheme(
-    lims: EnteroBase, assembly: str, entero: str, toolchain: str
+    lims: EnteroBase, assembly: str, entero: str, toolchain: str, user_id: int | None
 ) -> list[Exception]:
     """Call every automatic scheme at once, each a run of its own; return what failed.
 
     A scheme that fails stops no other: its run and its rows say why.
     """
     schemes = await automatic_schemes(lims)
-    calls = [type_assembly(assembly, one.description, entero, toolchain) for one in schemes]
+    calls = [
+        type_assembly(assembly, one.description, entero, toolchain, user_id=user_id)
+        for one in schemes
+    ]
     ended = await asyncio.gather(*calls, return_exceptions=True)
     return [outcome for outcome in ended if isinstance(outcome, Exception)]

@@ -40,6 +40,7 @@ async def search_loci(
     scheme: Annotated[str, Field(min_length=1, max_length=200)],
     name: Annotated[str, Field(min_length=1, max_length=100)] = "locus search",
     entero: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "entero",
+    user_id: Annotated[int | None, Field(ge=1)] = None,
 ) -> Search:
     """Look sequences up in a scheme; nothing is minted.
 
@@ -51,10 +52,11 @@ async def search_loci(
         scheme: Description of the scheme whose loci are looked for.
         name: What the analysis is called.
         entero: Name of the EnteroBase block.
+        user_id: users.id of whoever asks, whose analysis it will be; empty for the site itself.
     """
     lims, run_id = await EnteroBase.named(entero), flow_run.get_id() or ""
     async with alive(lims, run_id):
-        begun = await begin_search(lims, name, scheme, run_id)
+        begun = await begin_search(lims, name, scheme, run_id, user_id=user_id)
         return await searched(lims, begun, sequences)
 
 

@@ -48,6 +48,7 @@ async def type_assembly(
     entero: Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)] = "entero",
     toolchain: Annotated[str, Field(min_length=1)] = "genomics",
     force: bool = False,
+    user_id: Annotated[int | None, Field(ge=1)] = None,
 ) -> Typed:
     """Type one assembly by one scheme and store what is found.
 
@@ -61,11 +62,14 @@ async def type_assembly(
         toolchain: Name of the toolchain block; generic schemes run its programs.
         force: Call it although there is a result for this version, or a failure that would come
             again, or the assembly failed its quality control.
+        user_id: users.id of whoever asks, whose job it will be; empty for the site itself.
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
     run_id = flow_run.get_id() or ""
     async with alive(lims, run_id):
-        begun = await begin_call(lims, programs, assembly, scheme, run_id, force=force)
+        begun = await begin_call(
+            lims, programs, assembly, scheme, run_id, force=force, user_id=user_id
+        )
         return await called(lims, programs, begun)
 
 

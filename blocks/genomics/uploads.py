@@ -71,7 +71,7 @@ def find_upload(upload: Upload, folder: Path) -> ReadPair:
 
     Args:
         upload: What the job names; its names are checked again.
-        folder: Where this user's uploads are.
+        folder: Where the site puts uploads.
 
     Raises:
         FileNotYetVisible: the folder or a file is not on this disk.

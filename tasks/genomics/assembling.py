@@ -52,7 +52,13 @@ HOLDER = "flow-run"  # file that says whose working directory it is
 
 @step(name="begin")
 async def begin_assembly(
-    lims: EnteroBase, reads: str, strain: str, assembler: AssemblerName, run_id: str
+    lims: EnteroBase,
+    reads: str,
+    strain: str,
+    assembler: AssemblerName,
+    run_id: str,
+    *,
+    user_id: int | None = None,
 ) -> Assembling:
     """Make the job that the user sees; the same reads always have the same working directory.
 
@@ -62,7 +68,7 @@ async def begin_assembly(
     wanted = parse_accession(reads.strip())
     jobs = lims.store().jobs
     job = await asyncio.to_thread(
-        jobs.start, accession=str(wanted), pipeline=PIPELINE, flow_run_id=run_id
+        jobs.start, accession=str(wanted), pipeline=PIPELINE, flow_run_id=run_id, user_id=user_id
     )
     await asyncio.to_thread(jobs.close, job.id, JobStatus.RUNNING)
     share = Path(lims.share).absolute()

@@ -26,8 +26,10 @@ class BegunSearch(Record):
 
 
 @step(name="begin search")
-async def begin_search(lims: EnteroBase, name: str, scheme: str, run_id: str) -> BegunSearch:
-    """Make the analysis and its job; a run that begins twice has one of each.
+async def begin_search(
+    lims: EnteroBase, name: str, scheme: str, run_id: str, *, user_id: int | None = None
+) -> BegunSearch:
+    """Make the analysis and its job; a run that begins twice has one job.
 
     Raises:
         NoSuchRecord: there is no such scheme.
@@ -43,9 +45,15 @@ async def begin_search(lims: EnteroBase, name: str, scheme: str, run_id: str) ->
         analysis = int(job.accession.rpartition(":")[2])
     except NoSuchRecord:
         data: dict[str, Any] = {"scheme": scheme}
-        analysis = await asyncio.to_thread(store.jobs.add_analysis, LOCUS_SEARCH, name, data)
+        analysis = await asyncio.to_thread(
+            store.jobs.add_analysis, LOCUS_SEARCH, name, data, user_id=user_id
+        )
         job = await asyncio.to_thread(
-            store.jobs.start, accession=str(analysis), pipeline=LOCUS_SEARCH, flow_run_id=run_id
+            store.jobs.start,
+            accession=str(analysis),
+            pipeline=LOCUS_SEARCH,
+            flow_run_id=run_id,
+            user_id=user_id,
         )
     await asyncio.to_thread(store.jobs.update_analysis, analysis, {"job_id": job.id})
     return BegunSearch(analysis=analysis, job_id=job.id, name=name, scheme=wanted)

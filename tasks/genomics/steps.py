@@ -41,7 +41,14 @@ class Begun(Record):
 
 @step(name="claim")
 async def begin_call(
-    lims: EnteroBase, programs: Toolchain, assembly: str, scheme: str, run_id: str, *, force: bool
+    lims: EnteroBase,
+    programs: Toolchain,
+    assembly: str,
+    scheme: str,
+    run_id: str,
+    *,
+    force: bool,
+    user_id: int | None,
 ) -> Begun:
     """Take the right to call a scheme on an assembly, and show it as QUEUED.
 
@@ -59,7 +66,11 @@ async def begin_call(
     wanted = await asyncio.to_thread(store.schemes.scheme, scheme)
     tool = await tool_of(wanted, programs)
     job = await asyncio.to_thread(
-        store.jobs.start, accession=assembly, pipeline=pipeline_of(wanted), flow_run_id=run_id
+        store.jobs.start,
+        accession=assembly,
+        pipeline=pipeline_of(wanted),
+        flow_run_id=run_id,
+        user_id=user_id,
     )
     claim = Claim(assembly=isolate, scheme=wanted, job_id=job.id, flow_run_id=run_id, tool=tool)
     held = await asyncio.to_thread(store.calls.claim, claim, force=force)

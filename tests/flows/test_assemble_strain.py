@@ -48,7 +48,7 @@ def finished(
     bench = make_bench(tmp_path_factory.mktemp("finished"), empty_entero)
     record_statuses(bench)
     reads = bench.upload("TR_7", st=3, names=("my reads_R1.fastq.gz", "my reads_R2.fastq.gz"))
-    return Finished(bench, reads, bench.assemble(reads, strain="isolate 7"))
+    return Finished(bench, reads, bench.assemble(reads, strain="isolate 7", user_id=55))
 
 
 def record_statuses(bench: Bench) -> None:
@@ -95,6 +95,12 @@ def test_the_job_is_as_the_site_reads_it(finished: Finished) -> None:
         "assembly.scaffold.fasta.gz",
         "assembly.scaffold.fastq.gz",
     ]
+
+
+def test_all_that_was_done_is_of_whoever_asked(finished: Finished) -> None:
+    jobs = finished.bench.isolates.look.rows("SELECT pipeline, user_id FROM user_jobs")
+
+    assert sorted(jobs) == [("QAssembly", 55), ("nomenclature:Synthetica_mlst", 55)]
 
 
 def test_job_and_flow_run_know_each_other(finished: Finished) -> None:

@@ -30,17 +30,17 @@ def test_loci_are_found_in_several_sequences(isolates: Isolates) -> None:
 
 
 def test_what_is_found_is_in_the_analysis_of_its_owner(isolates: Isolates) -> None:
-    found = isolates.search(pasted(A[2]), name="my genes")
+    found = isolates.search(pasted(A[2]), name="my genes", user_id=55)
 
     row = analysis(isolates)
     assert (row["id"], row["type"], row["name"]) == (found.analysis, "locus_search", "my genes")
-    assert row["database"] == "synthetica"
+    assert (row["database"], row["user_id"]) == ("synthetica", 55)
     data = row["data"]
     assert (data["complete"], data["job_id"], data["scheme"]) == ("true", found.job_id, "mlst")
     assert "failed" not in data
     job = isolates.store.jobs.job(found.job_id)  # the site gives it to its own handler
     assert (job.pipeline, job.accession) == ("locus_search", str(found.analysis))
-    assert job.status == "COMPLETE"
+    assert (job.status, job.user_id) == ("COMPLETE", 55)
     [locus] = data["results"]
     assert (locus["locus"], locus["allele"], locus["places"][0]["contig"]) == ("demA", 3, "seq1")
 
