@@ -5,7 +5,9 @@ One rule for who only looks a type up, in a shell or for a search, and for who m
 
 from collections.abc import Iterable, Sequence
 
-from blocks.genomics.records import LocusCall, Profile
+from blocks.genomics.records import CallStatus, LocusCall, Profile
+
+LEAST_FOUND = 0.5  # share of a scheme's loci that an isolate of its species has at the very least
 
 
 def profile_of(calls: Sequence[LocusCall], max_missing: float) -> tuple[int, ...] | None:
@@ -31,6 +33,12 @@ def profile_of(calls: Sequence[LocusCall], max_missing: float) -> tuple[int, ...
 def may_be_new(profile: Sequence[int], max_missing: float) -> bool:
     """Whether a profile that no type has may become one: if it lacks no more than is allowed."""
     return profile.count(0) / len(profile) <= max_missing
+
+
+def looks_foreign(calls: Sequence[LocusCall]) -> bool:
+    """Whether most loci are missing: of another species, or no whole genome. It names nothing."""
+    n_found = sum(call.status is not CallStatus.MISSING for call in calls)
+    return n_found < LEAST_FOUND * len(calls)
 
 
 def type_among(profiles: Iterable[Profile], wanted: Sequence[int] | None) -> int | None:

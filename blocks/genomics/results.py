@@ -18,6 +18,7 @@ from blocks.genomics.lookup_rows import (
     write_lookup,
 )
 from blocks.genomics.minting import numbered, sequence_type
+from blocks.genomics.profiles import looks_foreign
 from blocks.genomics.records import (
     CallStatus,
     Claim,
@@ -85,7 +86,8 @@ class CallStore:
         Args:
             claim: Whose right it is; nothing is written if it was lost.
             calls: In the order of the scheme's loci.
-            mint: Whether new alleles and types may get a number.
+            mint: Whether new alleles and types may get a number. A genome that lacks most loci
+                gives none to its alleles anyway.
 
         Raises:
             InconsistentInput: the claim is another run's now.
@@ -94,7 +96,7 @@ class CallStore:
             row = _held(session, claim)
             delivered = row.status == LookupStatus.COMPLETE
             mint = mint and not delivered
-            settled = numbered(session, claim, calls, mint=mint)
+            settled = numbered(session, claim, calls, mint=mint and not looks_foreign(calls))
             st = sequence_type(session, claim, settled, self._prefix, mint=mint)
             typing = Typing(
                 assembly=claim.assembly.barcode,

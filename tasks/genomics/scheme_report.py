@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from blocks.genomics.profiles import looks_foreign
 from blocks.genomics.records import (
     MINTABLE_QUALITY,
     CallStatus,
@@ -23,6 +24,10 @@ MAX_TABLE = 60  # loci in a table; a scheme of more is counted
 MAX_ROWS = 200  # of a generic result
 MAX_DEPTH = 4  # of a generic result
 NONE = "-"
+FOREIGN = (
+    "**Most loci are missing: is it of another species, or no whole genome?** "
+    "New alleles of it get no number."
+)
 
 
 # One typing
@@ -46,6 +51,7 @@ def typing_report(typing: Typing, *, pictures: Sequence[tuple[str, str]] = ()) -
         [
             f"# {shown(typing.scheme)}: {_st_name(typing.st)}",
             table(["", ""], facts),
+            *([FOREIGN] if looks_foreign(typing.calls) else []),
             *_calls(typing),
             *(picture(title, uri) for title, uri in pictures),
             *_listed("New alleles", [f"{shown(c.locus)} {c.allele}" for c in minted]),

@@ -78,6 +78,20 @@ def test_an_allele_that_was_minted_is_stored_with_its_sequence_and_for_whom(
     assert row.created is not None
 
 
+@pytest.mark.parametrize(("n_missing", "minted"), [(2, True), (3, False)])
+def test_a_genome_that_lacks_most_loci_names_nothing(
+    entero: Entero, n_missing: int, *, minted: bool
+) -> None:
+    loci = ("aroC", "dnaN", "hemD", "hisD")
+    scheme = entero.a_scheme({locus: [(1, b"ATGAAACCC")] for locus in loci}, ())
+    lacking = [without(locus) for locus in loci[1:]][:n_missing]
+    rest = [exact(locus) for locus in loci[1 + n_missing :]]
+
+    typing = typed(entero, scheme, [novel("aroC", NEW), *rest, *lacking])
+
+    assert (typing.calls[0].allele is not None) is minted
+
+
 def test_an_allele_that_somebody_minted_is_known_to_all_also_from_fasta(entero: Entero) -> None:
     scheme = entero.a_scheme()
     first = typed(entero, scheme, with_first(novel("aroC", NEW)))

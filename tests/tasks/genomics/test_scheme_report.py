@@ -76,6 +76,15 @@ def test_without_a_sequence_type_the_loci_without_a_number_are_counted() -> None
     assert rows_of(page)["Loci with an allele number"] == ["5 of 7"]
 
 
+@pytest.mark.parametrize(("n_missing", "asked"), [(3, False), (4, True)])
+def test_a_genome_that_lacks_most_loci_is_asked_about(n_missing: int, *, asked: bool) -> None:
+    calls = [*many(CallStatus.MISSING, n_missing), *seven()[n_missing:]]
+
+    page = typing_report(a_typing(*calls))
+
+    assert ("of another species" in page) is asked
+
+
 def test_all_alleles_of_a_small_scheme_are_a_table() -> None:
     rows = rows_of(typing_report(a_typing(*seven())))
 
