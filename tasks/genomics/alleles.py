@@ -102,12 +102,14 @@ def choose_exemplars(sequences: Sequence[bytes]) -> tuple[bytes, ...]:
     """
     if not sequences:
         return ()
-    words, owner = _words_for_likeness(sequences)
+    hashes, owner = _words_for_likeness(sequences)
+    distinct, words = np.unique(hashes, return_inverse=True)
     total = np.maximum(np.bincount(owner, minlength=len(sequences)), 1)
     chosen, likeness = [0], np.zeros(len(sequences))
     while len(chosen) < MAX_EXEMPLARS:
-        common = np.isin(words, words[owner == chosen[-1]])
-        share = np.bincount(owner, weights=common, minlength=len(sequences)) / total
+        has = np.zeros(len(distinct), np.bool_)
+        has[words[owner == chosen[-1]]] = True
+        share = np.bincount(owner[has[words]], minlength=len(sequences)) / total
         likeness = np.maximum(likeness, share)
         likeness[chosen] = 1.0
         least = int(likeness.argmin())
