@@ -286,10 +286,11 @@ def _places_of(scheme_id: int, locus: str, assembly_ids: Sequence[int]) -> Execu
         row.status,
         row.allele,
     )
-    of_locus = (LocusRow.scheme_id == scheme_id, LocusRow.name == locus)
-    of_assemblies = (row.scheme_id == scheme_id, row.assembly_id.in_(assembly_ids))
-    chosen = query.join(LocusRow, LocusRow.id == row.locus_id).where(*of_locus, *of_assemblies)
-    return chosen.order_by(row.assembly_id, row.copy)
+    named = (LocusRow.scheme_id == scheme_id, LocusRow.name == locus)
+    # A subquery, not a join: its answer completes the key of the table, whatever statistics say.
+    locus_id = select(LocusRow.id).where(*named).scalar_subquery()
+    at = (row.assembly_id.in_(assembly_ids), row.scheme_id == scheme_id, row.locus_id == locus_id)
+    return query.where(*at).order_by(row.assembly_id, row.copy)
 
 
 def _position(

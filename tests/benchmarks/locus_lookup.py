@@ -25,7 +25,7 @@ from tests.benchmarks.typing_material import random_letters
 AIM = 100
 LOCUS_BP, CONTIGS = 1_000, 60
 OF_ONE = "SELECT annotation FROM assembly_lookup WHERE assembly_id = :a AND scheme_id = :s"
-OF_ALL = "SELECT annotation FROM assembly_lookup WHERE scheme_id = :s"
+OF_ALL = "SELECT annotation FROM assembly_lookup WHERE scheme_id = :s ORDER BY assembly_id"
 
 
 def measure(report: Report, lab: Laboratory, *, n_assemblies: int, n_loci: int, times: int) -> None:
