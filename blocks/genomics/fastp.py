@@ -15,6 +15,7 @@ from blocks.errors import UNREADABLE, FileNotYetVisible, InconsistentInput, Outp
 from blocks.faults import Fault
 from blocks.genomics.records import ReadCounts
 from blocks.genomics.running import (
+    Threaded,
     ask_version,
     file_argument,
     is_out_of_memory,
@@ -22,9 +23,9 @@ from blocks.genomics.running import (
     printed,
     require_output,
     require_success,
+    with_fewer_threads,
 )
 from blocks.program import Program, Run, run_program
-from blocks.record import Record
 
 ADAPTERS = Path(__file__).with_name("illumina_adapters.fasta")  # TruSeq and Nextera
 TRIMMED = (Path("trimmed_1.fastq.gz"), Path("trimmed_2.fastq.gz"))
@@ -42,7 +43,7 @@ CUT_SHORT = {
 }
 
 
-class TrimJob(Record):
+class TrimJob(Threaded):
     """Everything that the command line says."""
 
     read1: Path
@@ -171,14 +172,8 @@ async def version(program: Program, directory: Path) -> str:
     return await ask_version(program, directory, VERSION)
 
 
-def _with_fewer_threads(job: TrimJob) -> TrimJob | None:
-    if job.n_threads == 1:
-        return None
-    return job.model_copy(update={"n_threads": job.n_threads // 2})
-
-
 FAULTS = (
     Fault[TrimJob](
-        name="out of memory", marks=is_out_of_memory, remedy=_with_fewer_threads, limit=2
+        name="out of memory", marks=is_out_of_memory, remedy=with_fewer_threads, limit=2
     ),
 )

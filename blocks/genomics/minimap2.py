@@ -13,6 +13,7 @@ from blocks.faults import Fault
 from blocks.genomics.running import (
     ReadLine,
     Step,
+    Threaded,
     ask_version,
     file_argument,
     is_out_of_memory,
@@ -20,9 +21,9 @@ from blocks.genomics.running import (
     printed,
     require_output,
     require_success,
+    with_fewer_threads,
 )
 from blocks.program import Program, Run, run_program
-from blocks.record import Record
 
 MAPPED = Path("mapped.sam")
 VERSION = re.compile(r"^(\d+\.\d[\w.-]*)", re.MULTILINE)
@@ -31,7 +32,7 @@ DONE = re.compile(r"mapped (\d+) sequences")
 UNEQUAL = "different number of records"
 
 
-class MappingJob(Record):
+class MappingJob(Threaded):
     """Everything that the command line says."""
 
     reference: Path = Field(description="FASTA")
@@ -100,14 +101,8 @@ async def version(program: Program, directory: Path) -> str:
     return await ask_version(program, directory, VERSION)
 
 
-def _with_fewer_threads(job: MappingJob) -> MappingJob | None:
-    if job.n_threads == 1:
-        return None
-    return job.model_copy(update={"n_threads": job.n_threads // 2})
-
-
 FAULTS = (
     Fault[MappingJob](
-        name="out of memory", marks=is_out_of_memory, remedy=_with_fewer_threads, limit=2
+        name="out of memory", marks=is_out_of_memory, remedy=with_fewer_threads, limit=2
     ),
 )

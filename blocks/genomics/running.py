@@ -3,9 +3,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field
 
 from blocks.errors import InvalidRequest, OutputInvalid, ProgramError, ProgramFailed, ProgramKilled
 from blocks.program import Program, Run, run_program
+from blocks.record import Record
 
 Step = tuple[float, str]  # fraction of the program that is over (0-1), and a sentence
 ReadLine = Callable[[str], Step | None]
@@ -23,6 +27,15 @@ OUT_OF_MEMORY = (
 )
 ASKING_S = 60.0
 LONG_TAIL = 200  # lines
+
+
+class Threaded(Record):
+    """A job of a program that works in threads."""
+
+    n_threads: int = Field(ge=1)
+
+
+ThreadedT = TypeVar("ThreadedT", bound=Threaded)
 
 
 def file_argument(path: Path) -> str:
@@ -109,6 +122,13 @@ def is_out_of_memory(error: ProgramError) -> bool:
     """Whether a program failed for want of memory, by its words or by the kernel's signal."""
     killed = isinstance(error, ProgramKilled) and str(error).endswith("signal 9")
     return killed or any(words in f"{error}\n{error.log_tail}" for words in OUT_OF_MEMORY)
+
+
+def with_fewer_threads(job: ThreadedT) -> ThreadedT | None:
+    """Return the job with half the threads, each of which needs memory; None if it has one."""
+    if job.n_threads == 1:
+        return None
+    return job.model_copy(update={"n_threads": job.n_threads // 2})
 
 
 async def ask_version(program: Program, directory: Path, pattern: re.Pattern[str]) -> str:

@@ -4,16 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from blocks.mx.records import Attachment, AttachmentType, AttemptState
 from blocks.mx.store import IspybStore, create_tables, open_store
-from deployments.cli import main
 from tests.fakes.builders import A_GUID, a_collection, a_registration, a_request, a_solution
+from tests.fakes.isolate_cli import Cli, Said, is_one_line
 
 REPOSITORY = Path(__file__).parents[2]
 COLLECTION: dict[str, Any] = {
@@ -38,35 +37,6 @@ processing job 1  recipe xia2-dials-2018
   sweep 2 (thau_1_2_####.cbf 1-400)
   d_min = 1.8
   no attempt yet: waiting"""
-
-
-class Said(NamedTuple):
-    """What a command left."""
-
-    status: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Said]
-
-
-@pytest.fixture
-def limsflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Cli:
-    """A command in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Said:
-        try:
-            status = main(arguments)
-        except SystemExit as ended:  # argparse: help, or a wrong command line
-            status = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return Said(status, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture
@@ -117,12 +87,6 @@ def a_finished_job(store: IspybStore) -> str:
 
 def lines_of(said: Said) -> list[str]:
     return [line.rstrip() for line in said.out.splitlines()]
-
-
-def is_one_line(said: Said) -> bool:
-    """Whether a failure is status 1 and one line on standard error."""
-    one = said.err.count("\n") == 1 and said.err.startswith("limsflow: ")
-    return said.status == 1 and said.out == "" and one
 
 
 def test_create_prints_the_id_of_each_new_job(job: Cli) -> None:
