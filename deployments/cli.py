@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from blocks.errors import LimsflowError, ProgramError
-from deployments.embedded import default_home
+from deployments.embedded import UNTRACKED, default_home
 
 ENTERO_HELP = "a saved block, a SQLAlchemy URL, or the path of a SQLite file"
 ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
@@ -19,6 +19,8 @@ ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status. A known failure is one line on standard error."""
     status = 0
+    for name, value in UNTRACKED.items():  # also by the server that Prefect starts for one command
+        os.environ.setdefault(name, value)
     try:
         options = _parser().parse_args(arguments)
         status, failure = _run(options)

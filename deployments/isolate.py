@@ -10,11 +10,16 @@ from blocks.genomics.records import SchemeCall
 from blocks.genomics.store import EnteroStore
 from deployments.entero import plain, store_of
 
+LONGEST_STRAIN = 200
+
 
 def add(options: argparse.Namespace) -> int:
     """Register a genome file that comes assembled; print its barcode."""
     if not options.strain.strip():
         msg = "a strain without a name would be everybody's: say --strain NAME"
+        raise InvalidRequest(msg)
+    if len(options.strain) > LONGEST_STRAIN or not options.strain.isprintable():
+        msg = f"a strain's name is one line of at most {LONGEST_STRAIN} letters"
         raise InvalidRequest(msg)
     path = options.file.resolve()
     read_genome(path)  # refuses what is no assembly, before there is a row for it

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 # Before Prefect is loaded: its console shows errors only, ours shows the progress.
@@ -14,8 +15,10 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "blocks,tasks,flows")
 
 from prefect.exceptions import ParameterTypeError
 
-from blocks.errors import InvalidRequest, LimsflowError
+from blocks.connections import EnteroBase
+from blocks.errors import FileNotYetVisible, InvalidRequest, LimsflowError
 from blocks.genomics.store import EnteroStore
+from blocks.genomics.uploads import Upload, find_upload, parse_accession
 from deployments.entero import block_or_url, plain, store_of
 from deployments.isolate import as_text, isolate_facts
 from deployments.job_run import print_progress, refuse_url_with_secret
@@ -32,6 +35,7 @@ def type_one(options: argparse.Namespace) -> int:
     """
     name, store = _entero(options)
     status = 0
+    _require_file(store.isolates.assembly(options.barcode).file_pointer)
     for scheme in [options.scheme] if options.scheme else automatic_schemes(store):
         call = type_assembly(
             options.barcode, scheme, entero=name, toolchain=options.toolchain, force=options.force
@@ -56,6 +60,8 @@ def automatic_schemes(store: EnteroStore) -> list[str]:
 def assemble(options: argparse.Namespace) -> int:
     """Assemble reads, judge, and type; print what came of it."""
     name, store = _entero(options)
+    if "#" in options.reads:
+        _require_upload(options.reads, name)
     outcome = _ended(
         assemble_strain(
             options.reads,
@@ -72,6 +78,29 @@ def assemble(options: argparse.Namespace) -> int:
     verdict = "passed" if outcome.passed else f"failed: {outcome.reason}"
     print("\n".join([plain(f"quality: {verdict}"), *as_text(facts)]))
     return 0
+
+
+def _require_upload(reads: str, entero: str) -> None:
+    """Refuse, at once, an upload whose files a deployed run would wait for.
+
+    Raises:
+        FileNotYetVisible: they are not in the folder of the uploads.
+        InvalidRequest: the text names no upload.
+    """
+    wanted = parse_accession(reads.strip())
+    if isinstance(wanted, Upload):
+        find_upload(wanted, Path(asyncio.run(EnteroBase.named(entero)).uploads))
+
+
+def _require_file(path: Path | None) -> None:
+    """Refuse, at once, an assembly whose file a deployed run would wait for.
+
+    Raises:
+        FileNotYetVisible: it is not on this disk.
+    """
+    if path is not None and not path.exists():
+        msg = f"{path} is not on this disk"
+        raise FileNotYetVisible(msg)
 
 
 def _entero(options: argparse.Namespace) -> tuple[str, EnteroStore]:

@@ -7,8 +7,10 @@ from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from blocks.database import database_errors, engine_for
+from blocks.errors import InvalidRequest
 from blocks.genomics.tables import Base
 
+OF_ISPYB = "ProcessingJob"
 LOCK_KEY = 7_234_511  # of PostgreSQL's advisory lock: two migrations at once wait for each other
 
 
@@ -21,11 +23,14 @@ def migrate(url: str) -> list[str]:
     Raises:
         DatabaseUnavailable: it does not answer.
         InconsistentInput: a table of that name is not EnteroBase's.
-        InvalidRequest: the URL is none, or leads to no database.
+        InvalidRequest: the URL is none, or leads to no database, or to an ISPyB.
     """
     with database_errors(), engine_for(url).begin() as connection:
         _wait_for_others(connection)
         before = _tables(connection)
+        if not before and OF_ISPYB in inspect(connection).get_table_names():
+            msg = "this database is an ISPyB: the tables of an EnteroBase need one of their own"
+            raise InvalidRequest(msg)
         command.upgrade(_config(connection), "head")
         return sorted(_tables(connection) - before)
 

@@ -146,7 +146,8 @@ def _find(name: str, folder: Path) -> Path:
         home = os.path.realpath(folder, strict=True)
         path = Path(os.path.realpath(folder / name, strict=True))
     except FileNotFoundError as error:
-        msg = f"the upload {_shown(name)} is not in {folder}: it was not finished, or was moved"
+        place = folder.absolute()
+        msg = f"the upload {_shown(name)} is not in {place}: it was not finished, or was moved"
         raise FileNotYetVisible(msg) from error
     except OSError as error:
         msg = f"the upload {_shown(name)} in {folder} cannot be found: {error.strerror}"

@@ -39,14 +39,23 @@ from blocks.mx.writer import MESSAGE_LENGTH, TEXT_LENGTH, Registration, Writer, 
 
 LARGEST_ID = 2**32 - 1
 RECENT = 200_000  # rows of AutoProcProgram: weeks at a large facility
+OF_ENTEROBASE = "assembly_lookup"
 OURS = "guid=%"  # how the environment text of our attempts begins
 
 
 def create_tables(url: str) -> list[str]:
-    """Create the tables of an ISPyB that is ours; return the names of those that were missing."""
+    """Create the tables of an ISPyB that is ours; return the names of those that were missing.
+
+    Raises:
+        InvalidRequest: it is an EnteroBase.
+    """
     engine = engine_for(url)
     with database_errors():
-        before = set(Base.metadata.tables) & set(reading.table_names(engine))
+        names = set(reading.table_names(engine))
+        before = set(Base.metadata.tables) & names
+        if OF_ENTEROBASE in names and not before:
+            msg = "this database is an EnteroBase: its tables are made with --for entero"
+            raise InvalidRequest(msg)
         Base.metadata.create_all(engine)
     return sorted(set(Base.metadata.tables) - before)
 

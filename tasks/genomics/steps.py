@@ -89,7 +89,8 @@ def _put_aside(claim: Claim, held: SchemeCall) -> str:
     reason = held.reason.strip().partition("\n")[0].rstrip(".")
     return (
         f"{held.scheme} of {claim.assembly.barcode} was put aside: {reason}. It is called again "
-        f"when the assembly, the scheme's version or the tool ({claim.tool}) changes, or by force"
+        f"when the version of the assembly or scheme, or the tool ({claim.tool}), changes, or by "
+        "force (--force)"
     )
 
 

@@ -52,6 +52,21 @@ def test_a_database_for_ispyb_is_sent_to_init_for_entero(limsflow: Cli, tmp_path
     assert "limsflow init" in said.err
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [((), ("--for", "entero")), (("--for", "entero"), ())]
+)
+def test_a_database_is_of_one_product(
+    limsflow: Cli, tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    path = str(tmp_path / "lab.db")
+    limsflow("init", *first, path)
+    said = limsflow("init", *second, path)
+
+    assert is_one_line(said)
+    assert "this database is an " in said.err
+    assert limsflow("init", *first, path).out == "all tables are there\n"
+
+
 @pytest.mark.parametrize("name", ["nowhere.db", "./nowhere", LONG, "/nowhere/x/y.db"])
 @pytest.mark.parametrize("command", [("scheme", "list"), ("isolate", "show", "SAL_AA0001AA_AS")])
 def test_a_file_that_is_no_database_is_one_line(

@@ -210,6 +210,8 @@ def test_an_isolate_as_json_has_its_schemes(entero: Cli) -> None:
         (("show", "'; DROP TABLE assemblies"), "there is no assembly"),
         (("add", "nowhere.fa", "--strain", "x"), "is not on this disk"),
         (("add", "notes.txt", "--strain", "x"), "is neither FASTA nor FASTQ"),
+        (("add", "a.fa", "--strain", "K-12\x1b[31m"), "a strain's name is one line of at most 200"),
+        (("add", "a.fa", "--strain", "K" * 201), "a strain's name is one line of at most 200"),
         (("add", "a.fa", "--strain", " "), "a strain without a name would be everybody's"),
     ],
 )

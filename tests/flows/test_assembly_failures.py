@@ -242,6 +242,22 @@ def test_an_upload_that_is_nowhere_is_named(shared: Bench) -> None:
         asyncio.run(looked_for(shared, reads))
 
 
+def test_in_a_shell_an_upload_that_is_nowhere_is_named_at_once(shared: Bench) -> None:
+    run = shared.limsflow("isolate", "assemble", "TR9#nowhere_1.fastq#nowhere_2.fastq")
+
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "the upload 'nowhere_1.fastq' is not in /" in run.stderr
+
+
+def test_in_a_shell_an_assembly_without_its_file_is_refused_at_once(shared: Bench) -> None:
+    gone = shared.isolates.root / "gone.fasta"
+    barcode = shared.isolates.register(gone)
+    run = shared.limsflow("isolate", "type", barcode)
+
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == f"limsflow: {gone} is not on this disk\n"
+
+
 async def looked_for(bench: Bench, reads: str) -> Any:
     """Look for reads once: a run would wait a quarter of an hour for them."""
     from blocks.connections import EnteroBase, Toolchain  # noqa: PLC0415 - loads Prefect

@@ -45,8 +45,8 @@ def test_a_second_run_repeats_the_reason_and_says_what_would_help(isolates: Isol
     said = refused(isolates, barcode, "mlst")
 
     assert said.startswith(f"mlst of {barcode} was put aside: damaged.fasta.gz is a damaged gzip")
-    assert "when the assembly, the scheme's version or the tool (limsflow " in said
-    assert said.endswith("changes, or by force")
+    assert "when the version of the assembly or scheme, or the tool (limsflow " in said
+    assert said.endswith("changes, or by force (--force)")
     assert [row.status for row in isolates.look.rows("SELECT status FROM user_jobs")] == [
         "FAILED", "FAILED",
     ]  # fmt: skip
