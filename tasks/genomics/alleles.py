@@ -11,7 +11,7 @@ known allele, or with signs of a second copy, is aligned (`alignment`). The rule
   locus, not a missing one; so is a locus whose first or last bases are unlike all known ones.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ import numpy as np
 from blocks.genomics.genome import Genome
 from blocks.genomics.keys import allele_key
 from blocks.genomics.records import CallStatus, LocusCall, Place
-from tasks.genomics.alignment import Hit, align_at, places_of
+from tasks.genomics.alignment import MAX_PLACES, Hit, align_at, places_of
 from tasks.genomics.exact import (
     ALL_WORDS,
     STRANDS,
@@ -45,8 +45,6 @@ SIGNS_OF_A_COPY = 2  # seeds that a place must have beside a known allele
 UNLIKE = 0.6  # share of common words under which an allele is an exemplar of its own
 WORDS_FOR_LIKENESS = 150  # of each allele, or all that it has
 MAX_EXEMPLARS = 40
-MAX_COPIES = 24  # whose places are told: with more, it is a repeat
-_start = attrgetter("start")
 STARTS = ("ATG", "GTG", "TTG", "CTG", "ATT", "ATC", "ATA")  # genetic code 11
 STOPS = ("TAA", "TAG", "TGA")
 BASES = b"ACGT"
@@ -295,7 +293,7 @@ class _Calling:
         )
 
     def _duplicated(self, locus: int, copies: Sequence[_Known | Hit]) -> LocusCall:
-        return self._call(locus, CallStatus.DUPLICATED, copies[:MAX_COPIES])
+        return self._call(locus, CallStatus.DUPLICATED, copies[:MAX_PLACES])
 
     def _call(
         self, locus: int, status: CallStatus, places: Sequence[_Known | Hit], **rest: Any
@@ -334,16 +332,17 @@ def _most_seeds(seeds: Table) -> list[int]:
 def _known_alleles(found: Any) -> dict[int, list[_Known]]:
     """Return the known alleles of each locus; of those that overlap, the longest."""
     known = dict[int, list[_Known]]()
+    start_of = attrgetter("start")
     longest_first = np.lexsort((found["start"], -found["length"], found["locus"]))
     for locus, rows in groupby(found[longest_first].tolist(), key=itemgetter(0)):
         kept, longest = list[_Known](), 0
         for _, start, length, strand, number in rows:
             longest = longest or length
             end = start + length
-            first = bisect_left(kept, start - longest, key=_start)
-            after = bisect_left(kept, end, key=_start)
+            first = bisect_left(kept, start - longest, key=start_of)
+            after = bisect_left(kept, end, key=start_of)
             if all(2 * (min(end, k.end) - max(start, k.start)) < length for k in kept[first:after]):
-                kept.insert(after, _Known(start, end, STRANDS[strand], number))
+                insort(kept, _Known(start, end, STRANDS[strand], number), key=start_of)
         known[locus] = kept
     return known
 

@@ -9,7 +9,8 @@ import pytest
 from blocks.genomics.genome import genome_of, reverse_complement
 from blocks.genomics.records import CallStatus, LocusCall
 from blocks.genomics.synthetic_isolate import random_bases, substituted, text
-from tasks.genomics.alleles import MAX_COPIES, LocusAlleles, build_index, type_genome
+from tasks.genomics.alignment import MAX_PLACES
+from tasks.genomics.alleles import LocusAlleles, build_index, type_genome
 
 RNG = np.random.default_rng(41)
 LENGTH, N_ALLELES = 500, 12
@@ -139,4 +140,21 @@ def test_of_a_gene_that_is_repeated_thousands_of_times_some_places_are_told() ->
     [call] = typed([(alleles[1] + unrelated(60)) * 3_000], alleles)
 
     assert call.status is CallStatus.DUPLICATED
-    assert len(call.places) == MAX_COPIES
+    assert len(call.places) == MAX_PLACES
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_alleles_that_overlap_the_longest_is_kept(seed: int) -> None:
+    """Windows of one sequence as alleles: who shares half of itself with a longer one goes."""
+    rng = np.random.default_rng(seed)
+    genome, kept = unrelated(3_000), list[tuple[int, int]]()
+    windows = [(int(rng.integers(0, 2_700)), length) for length in range(260, 140, -2)]
+    for start, length in windows:
+        shared = [min(start + length, b) - max(start, a) for a, b in kept]
+        if all(2 * bases < length for bases in shared):
+            kept.append((start, start + length))
+
+    [call] = typed([genome], [genome[start : start + length] for start, length in windows])
+
+    assert call.status is CallStatus.DUPLICATED
+    assert [(place.start, place.end) for place in call.places] == sorted(kept)
