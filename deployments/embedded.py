@@ -12,9 +12,9 @@ from blocks.record import Record
 ROOT = Path(__file__).resolve().parent.parent
 SERVER_START_S = 120.0
 
+UNTRACKED = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 # Measured (contracts of Prefect 3.8): batching costs the server a third of the CPU for each task;
 # a flush interval below 1 would be truncated to 0 and spin.
-UNTRACKED = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 SERVER_SETTINGS = {
     **UNTRACKED,
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",

@@ -61,10 +61,6 @@ def _line(call: SchemeCall) -> str:
         counts = ", ".join(f"{number} {status}" for status, number in counted.items())
         said = f"ST {call.results['ST'] or '-'}  {counts}"
     else:
-        said = ", ".join(
-            f"{key} {value}"
-            for key, value in call.results.items()
-            if isinstance(value, str | int | float) and value != "" and not key.endswith("_file")
-        )
+        said = ", ".join(call.plain_results)
     said = said or call.st_barcode
     return f"  {call.scheme:24} {call.status:9} {said}".rstrip()

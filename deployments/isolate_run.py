@@ -36,7 +36,7 @@ def type_one(options: argparse.Namespace) -> int:
     name, store = _entero(options)
     status = 0
     _require_file(store.isolates.assembly(options.barcode).file_pointer)
-    for scheme in [options.scheme] if options.scheme else automatic_schemes(store):
+    for scheme in [options.scheme] if options.scheme else _automatic(store):
         call = type_assembly(
             options.barcode, scheme, entero=name, toolchain=options.toolchain, force=options.force
         )
@@ -52,9 +52,8 @@ def type_one(options: argparse.Namespace) -> int:
     return status
 
 
-def automatic_schemes(store: EnteroStore) -> list[str]:
-    """Return the schemes that are called on every new assembly."""
-    return [scheme.description for scheme in store.schemes.schemes() if scheme.is_automatic]
+def _automatic(store: EnteroStore) -> list[str]:
+    return [scheme.description for scheme in store.schemes.automatic()]
 
 
 def assemble(options: argparse.Namespace) -> int:

@@ -105,9 +105,7 @@ def _by_database(store: EnteroStore, name: str, path: Path) -> Typing:
         msg = f"scheme {name} has no alleles: see 'limsflow scheme load'"
         raise InconsistentInput(msg)
     calls = _calls(index, path)
-    profile = profile_of(calls, scheme.param.max_missing)
-    known = store.schemes.type_of(scheme.id, profile or ())
-    st = SequenceType(number=known[0], barcode=known[1]) if known else None
+    st = store.schemes.known_type(scheme, calls)
     return Typing(assembly=path.name, scheme=name, calls=calls, st=st)
 
 

@@ -154,9 +154,9 @@ def polished_contig(draft: bytes, rows: Iterable[Row]) -> PolishedContig:
     bases, phred = bytearray(draft), bytearray(len(draft))
     inserted = dict[int, list[tuple[bytes, int]]]()
     total = 0
-    for _, position, nth, depth, call, quality in rows:
-        counts = depth >= MIN_READS and quality >= MINTABLE_QUALITY
-        quality = min(quality, MAX_QUALITY if depth >= MIN_READS else DOUBTFUL)  # noqa: PLW2901
+    for _, position, nth, depth, call, said in rows:
+        counts = depth >= MIN_READS and said >= MINTABLE_QUALITY
+        quality = min(said, MAX_QUALITY if depth >= MIN_READS else DOUBTFUL)
         if nth:
             if counts and call != GAP:
                 inserted.setdefault(position, []).append((call, quality))

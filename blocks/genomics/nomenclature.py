@@ -10,13 +10,16 @@ from sqlalchemy.orm import Session
 from blocks.errors import InconsistentInput, NoSuchRecord
 from blocks.genomics.keys import profile_key
 from blocks.genomics.legacy_json import decoded
+from blocks.genomics.profiles import profile_of
 from blocks.genomics.records import (
     Column,
     KnownAllele,
     Locus,
+    LocusCall,
     Profile,
     Scheme,
     SchemeParam,
+    SequenceType,
 )
 from blocks.genomics.renumbering import Added, Renumbered
 from blocks.genomics.scheme_changes import in_order, require_all, require_once
@@ -61,6 +64,10 @@ class SchemeStore:
         with reading(self._engine) as session:
             rows = session.scalars(select(SchemeRow).order_by(SchemeRow.id))
             return [_scheme_or_idle(row) for row in rows]
+
+    def automatic(self) -> list[Scheme]:
+        """Return the schemes that are called on every new assembly."""
+        return [scheme for scheme in self.schemes() if scheme.is_automatic]
 
     def scheme(self, description: str) -> Scheme:
         """Return a scheme with its loci in profile order.
@@ -142,6 +149,12 @@ class SchemeStore:
         with reading(self._engine) as session:
             found = session.execute(query).one_or_none()
         return (found[0], found[1]) if found else None
+
+    def known_type(self, scheme: Scheme, calls: Sequence[LocusCall]) -> SequenceType | None:
+        """Return the type that a genome with these calls has already, None if it has none."""
+        profile = profile_of(calls, scheme.param.max_missing)
+        found = self.type_of(scheme.id, profile) if profile else None
+        return SequenceType(number=found[0], barcode=found[1]) if found else None
 
     # Loading
 

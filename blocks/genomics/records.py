@@ -370,3 +370,12 @@ class SchemeCall(Record):
     job_id: int | None = None
     st_barcode: str = ""
     results: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def plain_results(self) -> list[str]:
+        """Plain values of the results, each after its name; no lists, and no paths of files."""
+        return [
+            f"{name} {value}"
+            for name, value in self.results.items()
+            if isinstance(value, str | int | float) and value != "" and not name.endswith("_file")
+        ]

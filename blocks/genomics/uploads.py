@@ -99,7 +99,7 @@ def _runs(text: str) -> Runs:
 
 
 def _upload(text: str) -> Upload:
-    if text.count("#") != 2:  # noqa: PLR2004
+    if text.count("#") != 2:  # noqa: PLR2004 - between three parts
         msg = f"{_shown(text)} is not trace#read1#read2: it has {text.count('#')} '#', not 2"
         raise InvalidRequest(msg)
     accession, read1, read2 = text.split("#")

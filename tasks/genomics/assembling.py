@@ -367,8 +367,7 @@ async def store_assembly_failure(
 @step(name="list schemes")
 async def automatic_schemes(lims: EnteroBase) -> list[Scheme]:
     """Return the schemes that are called on every new assembly."""
-    known = await asyncio.to_thread(lims.store().schemes.schemes)
-    return [scheme for scheme in known if scheme.is_automatic]
+    return await asyncio.to_thread(lims.store().schemes.automatic)
 
 
 @step(name="read calls")

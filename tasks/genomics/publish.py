@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import cast
 
 from blocks.connections import EnteroBase
 from blocks.errors import LimsflowError
@@ -16,6 +16,8 @@ from tasks.genomics.scheme_report import generic_report, typing_report
 from tasks.genomics.stages import Assembling, Isolate
 from tasks.life import Life, signs_of_life
 from tasks.prefect_runs import ProgressBar, artifact_key, show
+
+SHOWN = 3  # results of a generic scheme in the line about it
 
 
 async def publish_typing(typing: Typing) -> None:
@@ -94,22 +96,12 @@ def scheme_row(call: SchemeCall) -> SchemeRow:
     return SchemeRow(
         scheme=call.scheme,
         status=call.status,
-        result=f"ST {st}" if st else _in_short(call.results) or call.st_barcode,
+        result=f"ST {st}" if st else ", ".join(call.plain_results[:SHOWN]) or call.st_barcode,
         counts={CallStatus(name): count for name, count in counts.items()},
         fate=call.fate,
         reason=call.reason.partition("\n")[0],
         link=f"/runs/flow-run/{call.flow_run_id}" if call.flow_run_id else "",
     )
-
-
-def _in_short(results: Mapping[str, Any]) -> str:
-    """Return the first plain values of a generic scheme's results."""
-    plain = {
-        name: value
-        for name, value in results.items()
-        if isinstance(value, str | int | float) and value != "" and not name.endswith("_file")
-    }
-    return ", ".join(f"{name} {value}" for name, value in list(plain.items())[:3])
 
 
 async def publish_strain(isolate: Isolate, calls: Sequence[SchemeCall]) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 from blocks.connections import EnteroBase
 from blocks.errors import InconsistentInput, LimsflowError, NoSuchRecord
 from blocks.genomics.genome import genome_of, parse_genome
-from blocks.genomics.profiles import profile_of
-from blocks.genomics.records import JobStatus, Scheme, SequenceType, Typing
+from blocks.genomics.records import JobStatus, Scheme, Typing
 from blocks.record import Record
 from tasks.genomics.alleles import type_genome
 from tasks.genomics.dispatch import LOCUS_SEARCH
@@ -72,9 +71,7 @@ async def search_sequences(lims: EnteroBase, begun: BegunSearch, sequences: str)
 def _search(lims: EnteroBase, begun: BegunSearch, sequences: str) -> Typing:
     records = parse_genome(sequences.strip().encode(), Path(f"{begun.name}.fasta"))
     calls = type_genome(genome_of(begun.name, records), index_of(lims, begun.scheme))
-    profile = profile_of(calls, begun.scheme.param.max_missing)
-    known = lims.store().schemes.type_of(begun.scheme.id, profile or ())
-    st = SequenceType(number=known[0], barcode=known[1]) if known else None
+    st = lims.store().schemes.known_type(begun.scheme, calls)
     return Typing(assembly=begun.name, scheme=begun.scheme.description, calls=calls, st=st)
 
 
