@@ -31,6 +31,7 @@ from blocks.genomics.synthetic_isolate import (
 from deployments.demo_isolate import CGST, GENUS, LIMITS, NEW_LOCUS, READS, ST, write_example
 from tasks.genomics.scheme_loading import OWN_NUMBERS_FROM
 from tests.acceptance.lab import REPOSITORY, Lab, make_lab, shared
+from tests.fakes.prefect_server import prefect_server
 from tests.fakes.served import environment
 from tests.postgres.server import PostgresServer
 
@@ -53,14 +54,7 @@ K = 31
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Prefect server of its own."""
-    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings  # noqa: PLC0415
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
-
-    storage = tmp_path_factory.mktemp("results")
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}),
-    ):
+    with prefect_server(tmp_path_factory.mktemp("results")):
         yield
 
 

@@ -13,6 +13,7 @@ from blocks.database import engine_for
 from blocks.mx.records import Attempt, DataCollection
 from blocks.mx.store import IspybStore, create_tables, open_store
 from tests.fakes.builders import a_collection, a_request
+from tests.fakes.prefect_server import prefect_server
 from tests.fakes.programs import fake_xia2
 
 numbers = itertools.count(1)
@@ -21,14 +22,7 @@ numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Prefect server of its own, once for all tests of flows."""
-    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings  # noqa: PLC0415
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
-
-    storage = tmp_path_factory.mktemp("results")
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}),
-    ):
+    with prefect_server(tmp_path_factory.mktemp("results")):
         yield
 
 

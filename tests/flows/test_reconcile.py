@@ -10,6 +10,7 @@ from blocks.errors import AlreadyRunning, InvalidRequest, NoSuchRecord
 from blocks.mx.records import AttemptState
 from tests.fakes.builders import a_collection, a_registration, a_request
 from tests.flows.conftest import Beamtime
+from tests.flows.isolates import a_run
 
 ABeamtime = Callable[..., Beamtime]
 
@@ -28,23 +29,6 @@ def reconcile(beamtime: Beamtime, **options: object) -> list[tuple[int, str]]:
 
     closed = asyncio.run(reconcile_jobs(ispyb=beamtime.names["ispyb"], **options))
     return [(one.program_id, one.reason) for one in closed]
-
-
-async def _a_run(state_type: str) -> str:
-    from prefect import get_client  # noqa: PLC0415
-    from prefect.states import State, StateType  # noqa: PLC0415
-
-    from flows.reconcile_jobs import reconcile_jobs  # noqa: PLC0415
-
-    async with get_client() as client:
-        run = await client.create_flow_run(reconcile_jobs)
-        state = State(type=StateType(state_type), message="by a test")
-        await client.set_flow_run_state(run.id, state, force=True)
-    return str(run.id)
-
-
-def a_run(state_type: str) -> str:
-    return asyncio.run(_a_run(state_type))
 
 
 @pytest.mark.parametrize(

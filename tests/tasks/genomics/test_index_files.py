@@ -9,19 +9,7 @@ import pytest
 
 from tasks.genomics import indexes
 from tasks.genomics.alleles import type_genome
-from tests.fakes.indexed import MADE, Database, a_database, a_genome, built, codes, files
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    """A database whose alleles were all made at the same time, as an imported one's."""
-    return a_database(f"sqlite:///{tmp_path / 'entero.db'}")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of the index files; not made yet."""
-    return tmp_path / "share" / "indexes"
+from tests.fakes.indexed import MADE, Database, a_genome, built, codes, files
 
 
 @pytest.fixture(autouse=True)

@@ -27,18 +27,6 @@ from tests.fakes.indexed import (
 )
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    """A database whose alleles were all made at the same time, as an imported one's."""
-    return a_database(f"sqlite:///{tmp_path / 'entero.db'}")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of the index files; not made yet."""
-    return tmp_path / "share" / "indexes"
-
-
 @pytest.fixture(autouse=True)
 def _every_message(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger=indexes.__name__)
