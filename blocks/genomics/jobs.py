@@ -36,7 +36,7 @@ class JobStore:
         """
         with writing(self._engine) as session:
             lock_name(session, flow_run_id)
-            known = session.get(JobRunRow, flow_run_id)
+            known = _first_of_run(session, flow_run_id)
             if known:
                 return _job(session.get_one(UserJobRow, known.job_id))
             row = UserJobRow(
@@ -62,7 +62,7 @@ class JobStore:
             lock_name(session, flow_run_id)
             if session.get(UserJobRow, job_id) is None:
                 raise NoSuchRecord(_no_job(job_id))
-            known = session.get(JobRunRow, flow_run_id)
+            known = _first_of_run(session, flow_run_id)
             if known is None:
                 session.add(JobRunRow(flow_run_id=flow_run_id, job_id=job_id))
             elif known.job_id != job_id:
@@ -82,14 +82,14 @@ class JobStore:
             return _job(row)
 
     def of_run(self, flow_run_id: str) -> UserJob:
-        """Return the job that a flow run works on, in one query.
+        """Return the job that a flow run works on, in one query; a batch's first.
 
         Raises:
             NoSuchRecord: the run is none of ours.
         """
         query = select(UserJobRow).join(JobRunRow).where(JobRunRow.flow_run_id == flow_run_id)
         with reading(self._engine) as session:
-            row = session.scalar(query)
+            row = session.scalar(query.order_by(JobRunRow.job_id).limit(1))
             if row is None:
                 msg = f"no job was worked on by flow run {flow_run_id}"
                 raise NoSuchRecord(msg)
@@ -128,12 +128,15 @@ class JobStore:
     def sign_of_life(self, flow_run_id: str) -> None:
         """Say that a flow run is alive; one that works on no job yet has nothing to show."""
         mine = JobRunRow.flow_run_id == flow_run_id
+        # One row says it for all jobs of a batch.
+        first = select(func.min(JobRunRow.job_id)).where(mine).scalar_subquery()
+        said = update(JobRunRow).where(mine, JobRunRow.job_id == first).values(seen=now())
         with writing(self._engine) as session:
-            session.execute(update(JobRunRow).where(mine).values(seen=now()))
+            session.execute(said)
 
     def last_seen(self, flow_run_id: str) -> datetime | None:
         """Return when a flow run gave its last sign of life; None if it is none of ours."""
-        query = select(func.coalesce(JobRunRow.seen, JobRunRow.started))
+        query = select(func.max(func.coalesce(JobRunRow.seen, JobRunRow.started)))
         with reading(self._engine) as session:
             seen = session.scalar(query.where(JobRunRow.flow_run_id == flow_run_id))
             return seen.replace(tzinfo=UTC) if seen else None
@@ -194,6 +197,11 @@ class JobStore:
             removed = {key for key, value in changes.items() if value is None}
             merged = data | changes
             row.data = encoded({key: merged[key] for key in merged if key not in removed})
+
+
+def _first_of_run(session: Session, flow_run_id: str) -> JobRunRow | None:
+    of_run = select(JobRunRow).where(JobRunRow.flow_run_id == flow_run_id)
+    return session.scalar(of_run.order_by(JobRunRow.job_id).limit(1))
 
 
 def _data(

@@ -6,6 +6,7 @@ ours. JSON of the legacy tables is text, because some of it is encoded twice (`l
 """
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -50,6 +52,11 @@ def key_of(target: str, *, primary_key: bool = False, index: bool = False) -> Ma
 def link_to(target: str) -> Mapped[int | None]:
     """Return a foreign key column that may be empty."""
     return mapped_column(Integer, ForeignKey(target), index=True)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return the options of an index that holds some rows only."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
 def words(*, index: bool = False, unique: bool = False) -> Mapped[str | None]:
@@ -98,7 +105,7 @@ class JobRunRow(Base):
 
     __tablename__ = "job_runs"
     flow_run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    job_id: Mapped[int] = key_of("user_jobs.job_id", index=True)
+    job_id: Mapped[int] = key_of("user_jobs.job_id", primary_key=True, index=True)
     started: Mapped[datetime | None] = moment()
     seen: Mapped[datetime | None] = mapped_column(DateTime)
 
@@ -112,7 +119,7 @@ class StrainRow(Base):
     barcode: Mapped[str | None] = words(unique=True)
     strain: Mapped[str | None] = words(index=True)
     # No key constraint: two tables that point at each other cannot be made one by one.
-    best_assembly: Mapped[int | None] = mapped_column(Integer)
+    best_assembly: Mapped[int | None] = mapped_column(Integer, index=True)
     owner: Mapped[int | None] = mapped_column(Integer)
     version: Mapped[int | None] = mapped_column(Integer, default=1)
     created: Mapped[datetime | None] = moment()
@@ -222,6 +229,69 @@ class SchemeCallRow(Base):
     completed: Mapped[int] = mapped_column(Integer, default=0)
     failed: Mapped[int] = mapped_column(Integer, default=0)
     changed: Mapped[datetime | None] = moment()
+    night_id: Mapped[int | None] = mapped_column(Integer)  # which night sent it, if one did
+    batch_id: Mapped[str | None] = mapped_column(String(36))
+    attempts: Mapped[int | None] = mapped_column(Integer)  # of the newest call, transient ones too
+    __table_args__ = (
+        # A night counts what is settled of each assembly, and never reads the rows themselves.
+        Index(
+            "ix_scheme_calls_settled",
+            "assembly_id",
+            postgresql_include=["scheme_id", "assembly_version", "scheme_version"],
+            **_where("status = 'COMPLETE'"),
+        ),
+        Index("ix_scheme_calls_night_id", "night_id", **_where("night_id IS NOT NULL")),
+        Index("ix_scheme_calls_batch_id", "batch_id", **_where("batch_id IS NOT NULL")),
+    )
+
+
+class AssemblyCallRow(Base):
+    """The reads of one strain: the newest attempt to assemble them, and what decides about another.
+
+    Reads that are written as `user_jobs.accession` has them, runs in the order of the alphabet.
+    """
+
+    __tablename__ = "assembly_calls"
+    reads: Mapped[str] = mapped_column(Text, primary_key=True)
+    strain_id: Mapped[int | None] = mapped_column(Integer, index=True)
+    status: Mapped[str] = mapped_column(String(20), index=True)
+    fate: Mapped[str | None] = words()
+    reason: Mapped[str | None] = words()
+    job_id: Mapped[int | None] = mapped_column(Integer)
+    flow_run_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    tool: Mapped[str | None] = words()
+    changed: Mapped[datetime | None] = moment()
+    night_id: Mapped[int | None] = mapped_column(Integer, index=True)
+    attempts: Mapped[int | None] = mapped_column(Integer)
+
+
+class NightRow(Base):
+    """One run of what goes over a whole database: what was asked, and what came of it."""
+
+    __tablename__ = "nights"
+    id: Mapped[int] = number()
+    flow_run_id: Mapped[str] = mapped_column(String(64), index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[str] = mapped_column(Text)  # JSON
+    started: Mapped[datetime | None] = moment()
+    seen: Mapped[datetime | None] = mapped_column(DateTime)
+    ended: Mapped[datetime | None] = mapped_column(DateTime)
+    report: Mapped[str | None] = words()  # JSON
+
+
+class TakenOverRow(Base):
+    """What taking an old EnteroBase over has changed: one value of one row, so that it can go back."""
+
+    __tablename__ = "taken_over"
+    id: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=True)
+    taking: Mapped[int] = mapped_column(Integer, index=True)  # numbers from 1: each its own undoing
+    table_name: Mapped[str] = mapped_column(Text)
+    row_key: Mapped[str] = mapped_column(Text)  # JSON: the row's primary key
+    column_name: Mapped[str | None] = words()  # None: the row was added
+    why: Mapped[str] = mapped_column(Text)
+    before: Mapped[str | None] = words()
+    after: Mapped[str | None] = words()
+    at: Mapped[datetime | None] = moment()
 
 
 class LocusPositionRow(Base):
