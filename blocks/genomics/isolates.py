@@ -133,7 +133,7 @@ class IsolateStore:
             self._link_traces(session, row.id, reads)
             self._write_evidence(session, row.id, reads, files, verdict, directory)
             self._choose_best(session, strain, row)
-            return _assembly(row, strain)
+            return assembly_of(row, strain)
 
     def _link_traces(self, session: Session, assembly_id: int, reads: Sequence[ReadPair]) -> None:
         for trace in session.scalars(_traces_of([pair.accession for pair in reads])):
@@ -194,7 +194,7 @@ class IsolateStore:
                 session.flush()
                 row.barcode = barcode(self._prefix, row.id, "AS")
                 owner.best_assembly = owner.best_assembly or row.id
-            return _assembly(row, owner)
+            return assembly_of(row, owner)
 
     def assembly(self, name: str) -> Assembly:
         """Return an assembly by its barcode.
@@ -217,7 +217,7 @@ class IsolateStore:
         query = query.outerjoin(StrainRow, StrainRow.id == AssemblyRow.strain_id)
         with reading(self._engine) as session:
             found = session.execute(query).first()
-            return _assembly(found[0], found[1]) if found else None
+            return assembly_of(found[0], found[1]) if found else None
 
     def best_assembly(self, strain_id: int) -> int | None:
         """Return the id of a strain's best assembly, None if it has none.
@@ -242,7 +242,8 @@ def _traces_of(accessions: Sequence[str]) -> Select[TraceRow]:
     return select(TraceRow).where(TraceRow.accession.in_(accessions)).order_by(TraceRow.id)
 
 
-def _assembly(row: AssemblyRow, strain: StrainRow | None) -> Assembly:
+def assembly_of(row: AssemblyRow, strain: StrainRow | None) -> Assembly:
+    """Return what a row of `assemblies` and its strain's say."""
     pointer = plain_text(row.file_pointer) if row.file_pointer else ""
     return Assembly(
         id=row.id,

@@ -1,10 +1,11 @@
 """`user_jobs`, `user_preferences`, and which flow runs worked on a job."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from blocks.errors import InconsistentInput, NoSuchRecord
 from blocks.genomics.legacy_json import decoded, encoded
@@ -12,6 +13,7 @@ from blocks.genomics.records import JobStatus, UserJob
 from blocks.genomics.sessions import lock_name, reading, writing
 from blocks.genomics.tables import JobRunRow, UserJobRow, UserPreferenceRow, now
 
+AT_ONCE = 1_000  # jobs in one statement
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -50,6 +52,22 @@ class JobStore:
             session.flush()
             session.add(JobRunRow(flow_run_id=flow_run_id, job_id=row.job_id))
             return _job(row)
+
+    def start_many(self, jobs: Sequence[tuple[str, str]], flow_run_id: str) -> list[int]:
+        """Return the ids of new jobs of one flow run, in the order given: a batch's.
+
+        Args:
+            jobs: Accession and pipeline of each.
+            flow_run_id: Prefect's.
+        """
+        facts = {"status": JobStatus.QUEUED.value, "database": self._database}
+        rows = [UserJobRow(accession=about, pipeline=kind, **facts) for about, kind in jobs]
+        with writing(self._engine) as session:
+            session.add_all(rows)
+            session.flush()
+            ids = [row.job_id for row in rows]
+            session.add_all(JobRunRow(flow_run_id=flow_run_id, job_id=one) for one in ids)
+        return ids
 
     def add_run(self, job_id: int, flow_run_id: str) -> None:
         """Say that one more run works on a job that somebody else made.
@@ -122,6 +140,34 @@ class JobStore:
             row.status = status.value
             row.output_location = output_location or row.output_location
             row.version = version or row.version
+
+    def close_many(self, job_ids: Sequence[int], status: JobStatus, *, version: str = "") -> None:
+        """Write what became of many jobs; those that are not there are left out."""
+        said = {"status": status.value} | ({"version": version} if version else {})
+        with writing(self._engine) as session:
+            for start in range(0, len(job_ids), AT_ONCE):
+                some = UserJobRow.job_id.in_(job_ids[start : start + AT_ONCE])
+                session.execute(update(UserJobRow).where(some).values(**said))
+
+    def add_run_to(self, job_ids: Sequence[int], flow_run_id: str) -> None:
+        """Say that one more run works on a batch's jobs."""
+        known = select(JobRunRow.job_id).where(JobRunRow.flow_run_id == flow_run_id)
+        with writing(self._engine) as session:
+            new = sorted(set(job_ids) - set(session.scalars(known)))
+            session.add_all(JobRunRow(flow_run_id=flow_run_id, job_id=one) for one in new)
+
+    def open_of_run(self, flow_run_id: str) -> list[UserJob]:
+        """Return the jobs of a run that are open, and that no other run has worked on since."""
+        mine, newer = aliased(JobRunRow), aliased(JobRunRow)
+        later = newer.started > mine.started, newer.job_id == mine.job_id
+        query = select(UserJobRow).join(mine, mine.job_id == UserJobRow.job_id)
+        query = query.where(
+            mine.flow_run_id == flow_run_id,
+            UserJobRow.status.in_([one.value for one in OPEN]),
+            ~select(newer.job_id).where(*later).exists(),
+        )
+        with reading(self._engine) as session:
+            return [_job(row) for row in session.scalars(query.order_by(UserJobRow.job_id))]
 
     # Signs of life
 

@@ -5,10 +5,10 @@ One for each assembly and scheme, but for SNP calls, which have one for each ref
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session, undefer
 
 from blocks.genomics.legacy_json import decoded, encoded
@@ -54,13 +54,42 @@ def take_over_old(
     old = newest_lookup(session, call.assembly_id, call.scheme_id)
     if old is None:
         return
-    for counter, column in COUNTERS.items():
-        setattr(call, column, _whole(old.other_data.get(counter)) or 0)
-    if old.status == LookupStatus.COMPLETE:
-        call.status, call.job_id = old.status, _whole(old.other_data.get(JOB))
-        call.assembly_version = assembly_version
-        version = _whole(old.version)
-        call.scheme_version = scheme_version if version is None else version
+    versions = {"assembly_version": assembly_version, "scheme_version": scheme_version}
+    for column, value in old_standing(old.status, old.version, old.other_data, **versions).items():
+        setattr(call, column, value)
+
+
+def old_standing(
+    status: str | None,
+    version: str | None,
+    other_data: Mapping[str, Any],
+    *,
+    assembly_version: int,
+    scheme_version: int,
+) -> dict[str, Any]:
+    """Return the columns of `scheme_calls` that follow from what the old site wrote of a pair.
+
+    The counters go on for old readers; the rest is there for what is COMPLETE only.
+
+    Args:
+        status: Of the newest row of the pair, like the two that follow.
+        version: Of the scheme, if it is a whole number.
+        other_data: Decoded.
+        assembly_version: Of the assembly now: nobody wrote which one an old result is of.
+        scheme_version: Of the scheme now; an old result that says no version has this one.
+    """
+    standing: dict[str, Any] = {
+        column: whole_number(other_data.get(counter)) or 0 for counter, column in COUNTERS.items()
+    }
+    if status == LookupStatus.COMPLETE:
+        said = whole_number(version)
+        standing |= {
+            "status": LookupStatus.COMPLETE.value,
+            "job_id": whole_number(other_data.get(JOB)),
+            "assembly_version": assembly_version,
+            "scheme_version": scheme_version if said is None else said,
+        }
+    return standing
 
 
 def complete_before_us(session: Session, assembly_id: int) -> list[Lookup]:
@@ -80,12 +109,14 @@ def write_lookup(
     st_barcode: str | None = None,
     annotation: str | None = None,
     results: dict[str, Any] | None = None,
+    rows: Sequence[AssemblyLookupRow] | None = None,
 ) -> None:
     """Write the row of a call; keys of `other_data` that are not ours stay.
 
-    What is None stays as it is.
+    What is None stays as it is; `rows` are the pair's rows, where they were read already.
     """
-    rows = _own(session, call.assembly_id, call.scheme_id)
+    if rows is None:
+        rows = _own(session, call.assembly_id, call.scheme_id)
     row = rows[-1] if rows else _added(session, call)
     data = _data(row)
     if st_barcode is not None:
@@ -102,6 +133,18 @@ def write_lookup(
     row.other_data = encoded(data)
 
 
+def rows_of(
+    session: Session, pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], list[AssemblyLookupRow]]:
+    """Return the rows of many pairs of assembly and scheme at once, oldest first."""
+    row, found = AssemblyLookupRow, dict[tuple[int, int], list[AssemblyLookupRow]]()
+    query = select(row).where(tuple_(row.assembly_id, row.scheme_id).in_(pairs)).order_by(row.id)
+    for one in session.scalars(query):
+        if not _is_snp_call(one):
+            found.setdefault((one.assembly_id, one.scheme_id), []).append(one)
+    return found
+
+
 def _of_pair(assembly_id: int, scheme_id: int) -> Select[AssemblyLookupRow]:
     of_assembly = AssemblyLookupRow.assembly_id == assembly_id
     query = select(AssemblyLookupRow).where(of_assembly, AssemblyLookupRow.scheme_id == scheme_id)
@@ -110,7 +153,11 @@ def _of_pair(assembly_id: int, scheme_id: int) -> Select[AssemblyLookupRow]:
 
 def _own(session: Session, assembly_id: int, scheme_id: int) -> list[AssemblyLookupRow]:
     rows = session.scalars(_of_pair(assembly_id, scheme_id)).all()
-    return [row for row in rows if not (row.st_barcode or "").endswith(OF_AN_ASSEMBLY)]
+    return [row for row in rows if not _is_snp_call(row)]
+
+
+def _is_snp_call(row: AssemblyLookupRow) -> bool:
+    return (row.st_barcode or "").endswith(OF_AN_ASSEMBLY)
 
 
 def _added(session: Session, call: SchemeCallRow) -> AssemblyLookupRow:
@@ -138,7 +185,7 @@ def _counters(call: SchemeCallRow) -> dict[str, Any]:
     return {JOB: call.job_id, QUEUED_NOW: int(call.status == LookupStatus.QUEUED), **counted}
 
 
-def _whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
     """Return the whole number that an old row has, None if it is something else."""
     text = str(value).strip()
     return int(text) if WHOLE.fullmatch(text) else None

@@ -18,6 +18,7 @@ from blocks.genomics.lookup_rows import (
     write_lookup,
 )
 from blocks.genomics.minting import numbered, sequence_type
+from blocks.genomics.pairs import Skip, Standing, Wanted, why_not
 from blocks.genomics.profiles import looks_foreign
 from blocks.genomics.records import (
     CallStatus,
@@ -106,7 +107,7 @@ class CallStore:
             )
             if not delivered:
                 _write_positions(session, claim, settled)
-                _finish(row, LookupStatus.COMPLETE)
+                finish(row, LookupStatus.COMPLETE)
                 write_lookup(
                     session, row,
                     st_barcode=st.barcode if st else "",
@@ -124,7 +125,7 @@ class CallStore:
         with writing(self._engine) as session:
             row = _held(session, claim)
             if row.status != LookupStatus.COMPLETE:
-                _finish(row, LookupStatus.COMPLETE)
+                finish(row, LookupStatus.COMPLETE)
                 write_lookup(session, row, results=dict(results))
 
     def fail(self, claim: Claim, fate: Fate, reason: str) -> None:
@@ -134,7 +135,7 @@ class CallStore:
             mine = row is not None and row.flow_run_id == claim.flow_run_id
             if row is None or not mine or row.status != LookupStatus.QUEUED:
                 return
-            _finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
+            finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
             write_lookup(session, row)
 
     def fail_open(self, flow_run_id: str, fate: Fate, reason: str) -> int:
@@ -144,7 +145,7 @@ class CallStore:
         with writing(self._engine) as session:
             rows = session.scalars(query.with_for_update()).all()
             for row in rows:
-                _finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
+                finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
                 write_lookup(session, row)
             return len(rows)
 
@@ -155,13 +156,13 @@ class CallStore:
         with reading(self._engine) as session:
             return [run for run in session.scalars(query) if run]
 
-    def has_completed(self, flow_run_id: str) -> bool:
-        """Whether a flow run has stored a result."""
-        mine = SchemeCallRow.flow_run_id == flow_run_id
-        query = select(SchemeCallRow.scheme_id).where(mine)
-        query = query.where(SchemeCallRow.status == LookupStatus.COMPLETE.value).limit(1)
+    def completed_jobs(self, flow_run_id: str) -> set[int]:
+        """Return the jobs whose result a flow run has stored."""
+        call = SchemeCallRow
+        query = select(call.job_id).where(call.flow_run_id == flow_run_id)
+        query = query.where(call.status == LookupStatus.COMPLETE.value)
         with reading(self._engine) as session:
-            return session.scalar(query) is not None
+            return {job for job in session.scalars(query) if job}
 
     # Reading
 
@@ -241,12 +242,15 @@ def _is_free(row: SchemeCallRow, claim: Claim, *, force: bool, held_by: str) -> 
         return row.status != LookupStatus.COMPLETE
     if row.status == LookupStatus.QUEUED:
         return bool(held_by) and row.flow_run_id == held_by
-    before = (row.assembly_version, row.scheme_version)
-    same = before == (claim.assembly.version, claim.scheme.version)
-    if row.status == LookupStatus.COMPLETE:
-        return force or not same
-    put_aside = row.fate == Fate.PERMANENT and same and (row.tool or "") == claim.tool
-    return force or not put_aside
+    skip = why_not(
+        standing(row), Wanted(claim.scheme, claim.tool), claim.assembly.version, force=force
+    )
+    return skip not in (Skip.COMPLETE, Skip.PUT_ASIDE)  # a person may try a bug again
+
+
+def standing(row: SchemeCallRow) -> Standing:
+    """Return what a row says of its pair."""
+    return Standing(row.status, row.fate, row.assembly_version, row.scheme_version, row.tool)
 
 
 def _held(session: Session, claim: Claim) -> SchemeCallRow:
@@ -260,9 +264,10 @@ def _held(session: Session, claim: Claim) -> SchemeCallRow:
     return row
 
 
-def _finish(
+def finish(
     row: SchemeCallRow, status: LookupStatus, *, fate: Fate | None = None, reason: str = ""
 ) -> None:
+    """Say what became of a call."""
     row.status, row.changed = status.value, now()
     row.fate, row.reason = fate.value if fate else None, printable(reason) or None
     if status is LookupStatus.COMPLETE:

@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 
 from blocks.database import engine_for
+from blocks.genomics.batches import BatchStore
 from blocks.genomics.isolates import IsolateStore
 from blocks.genomics.jobs import JobStore
+from blocks.genomics.nights import NightStore
 from blocks.genomics.nomenclature import SchemeStore
 from blocks.genomics.results import CallStore
+from blocks.genomics.selection import PairSelection
+from blocks.genomics.unassembled import AssemblyCallStore
 
 
 @dataclass(frozen=True)
 class EnteroStore:
-    """The four parts of an EnteroBase; every method of theirs is one transaction.
+    """The parts of an EnteroBase; every method of theirs is one transaction.
 
     All of them raise DatabaseUnavailable when the database is away.
     """
@@ -20,6 +24,10 @@ class EnteroStore:
     isolates: IsolateStore
     schemes: SchemeStore
     calls: CallStore
+    pairs: PairSelection
+    batches: BatchStore
+    assembling: AssemblyCallStore
+    nights: NightStore
 
 
 def open_store(
@@ -39,4 +47,8 @@ def open_store(
         isolates=IsolateStore(engine, prefix),
         schemes=SchemeStore(engine, prefix),
         calls=CallStore(engine, prefix),
+        pairs=PairSelection(engine),
+        batches=BatchStore(engine),
+        assembling=AssemblyCallStore(engine),
+        nights=NightStore(engine),
     )

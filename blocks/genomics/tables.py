@@ -280,7 +280,7 @@ class NightRow(Base):
 
 
 class TakenOverRow(Base):
-    """What taking an old EnteroBase over has changed: one value of one row, so that it can go back."""
+    """One value of one row that taking an old EnteroBase over has changed, to be undone."""
 
     __tablename__ = "taken_over"
     id: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=True)

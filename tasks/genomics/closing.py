@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from blocks.connections import EnteroBase
 from blocks.errors import DataError, LimsflowError, NoSuchRecord
-from blocks.genomics.jobs import OPEN
+from blocks.genomics.nights import Night
 from blocks.genomics.records import Fate, JobStatus, UserJob
 from blocks.genomics.store import EnteroStore
 from blocks.record import Record
@@ -22,6 +22,7 @@ from tasks.runs import SECOND_LOOK_S, RunState, why_lost, why_over
 
 logger = logging.getLogger(__name__)
 
+IN_ITS_PROCESS = ("threads", "processes")  # engines whose work dies with the night's process
 COMPLETE = "complete"  # key of an analysis
 
 
@@ -42,9 +43,16 @@ async def close_what_run_left(flow: Any, flow_run: Any, state: Any) -> None:  # 
     A known failure has closed them already; what is open then is a bug's, or a lost process'.
     Where the worker is gone too, the reconciler does this.
     """
-    lims = await EnteroBase.named(flow_run.parameters.get("entero", "entero"))
     reason = why_over(RunState(type=state.type.value, message=state.message or ""))
-    await close_run(lims, str(flow_run.id), await _fate(state), reason)
+    for name in _databases(flow_run.parameters):
+        lims = await EnteroBase.named(name)
+        await close_run(lims, str(flow_run.id), await _fate(state), reason)
+
+
+def _databases(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the databases that a run works on; a night may go over several."""
+    one = parameters.get("entero") or parameters.get("database") or "entero"
+    return list(parameters.get("databases") or [one])
 
 
 async def _fate(state: Any) -> Fate:
@@ -62,23 +70,36 @@ async def close_run(lims: EnteroBase, run_id: str, fate: Fate, reason: str) -> N
         DataError: a row of the site is damaged.
     """
     store = lims.store()
+    for night in await asyncio.to_thread(store.nights.end_of_run, run_id):
+        if _in_its_process(night):
+            jobs = await asyncio.to_thread(store.batches.fail_night, night.id, reason)
+            await asyncio.to_thread(store.jobs.close_many, jobs, JobStatus.FAILED)
     await asyncio.to_thread(store.calls.fail_open, run_id, fate, reason)
-    await asyncio.to_thread(_close_job, store, run_id, reason)
+    await asyncio.to_thread(store.assembling.fail_open, run_id, fate, reason)
+    await asyncio.to_thread(_close_jobs, store, run_id, reason)
 
 
-def _close_job(store: EnteroStore, run_id: str, reason: str) -> None:
-    job = _job_of(store, run_id)
-    if job is None or job.status not in OPEN or store.jobs.runs(job.id)[-1] != run_id:
-        return
-    handler = handler_of(job.pipeline)
-    if handler is Handler.SEARCH:
-        _close_analysis(store, job, reason)
-    elif handler is Handler.ASSEMBLE and (made := store.isolates.assembly_of_job(job.id)):
-        where = str(made.file_pointer) if made.file_pointer else None
-        store.jobs.close(job.id, JobStatus.COMPLETE, output_location=where)
-    else:
-        done = handler is Handler.TYPE and store.calls.has_completed(run_id)
-        store.jobs.close(job.id, JobStatus.COMPLETE if done else JobStatus.FAILED)
+def _in_its_process(night: Night) -> bool:
+    """Whether a night's batches ended with its process; other hosts may still work on theirs."""
+    return night.parameters.get("fan_out", {}).get("engine") in IN_ITS_PROCESS
+
+
+def _close_jobs(store: EnteroStore, run_id: str, reason: str) -> None:
+    """Close the jobs of a run: one, or those of a batch."""
+    jobs = store.jobs.open_of_run(run_id)
+    calls = [job.id for job in jobs if handler_of(job.pipeline) is Handler.TYPE]
+    done = store.calls.completed_jobs(run_id) & set(calls) if calls else set[int]()
+    store.jobs.close_many(sorted(done), JobStatus.COMPLETE)
+    store.jobs.close_many(sorted(set(calls) - done), JobStatus.FAILED)
+    for job in jobs:
+        handler = handler_of(job.pipeline)
+        if handler is Handler.SEARCH:
+            _close_analysis(store, job, reason)
+        elif handler is Handler.ASSEMBLE:
+            made = store.isolates.assembly_of_job(job.id)
+            where = str(made.file_pointer) if made and made.file_pointer else None
+            status = JobStatus.COMPLETE if made else JobStatus.FAILED
+            store.jobs.close(job.id, status, output_location=where)
 
 
 def _close_analysis(store: EnteroStore, job: UserJob, reason: str) -> None:
@@ -132,7 +153,13 @@ async def _look(
 
 
 async def _last_seen(lims: EnteroBase, run_id: str) -> datetime | None:
-    return await asyncio.to_thread(lims.store().jobs.last_seen, run_id)
+    """Return when a run was last seen, as one that works on jobs or as a night."""
+    store = lims.store()
+    seen = (
+        await asyncio.to_thread(store.jobs.last_seen, run_id),
+        await asyncio.to_thread(store.nights.last_seen, run_id),
+    )
+    return max((one for one in seen if one), default=None)
 
 
 def _lost_run(store: EnteroStore, run_id: str, reason: str, state: RunState) -> LostRun:
@@ -143,6 +170,19 @@ def _lost_run(store: EnteroStore, run_id: str, reason: str, state: RunState) -> 
     )
 
 
+async def lost_runs(lims: EnteroBase, *, stale_after: timedelta) -> list[LostRun]:
+    """Return the runs that left something open in this EnteroBase and on which nobody works."""
+    store = lims.store()
+    asked = (
+        store.calls.open_runs,
+        store.jobs.open_runs,
+        store.assembling.open_runs,
+        store.nights.open_runs,
+    )
+    found = [run for ask in asked for run in await asyncio.to_thread(ask)]
+    return await lost_among(lims, sorted(set(found)), stale_after=stale_after)
+
+
 @step(name="close lost runs")
 async def close_lost_runs(
     lims: EnteroBase, *, stale_after: timedelta, dry_run: bool
@@ -151,10 +191,7 @@ async def close_lost_runs(
 
     A row that is damaged keeps its run from being closed, and no other.
     """
-    store = lims.store()
-    held = await asyncio.to_thread(store.calls.open_runs)
-    working = await asyncio.to_thread(store.jobs.open_runs)
-    lost = await lost_among(lims, sorted({*held, *working}), stale_after=stale_after)
+    lost = await lost_runs(lims, stale_after=stale_after)
     return lost if dry_run else [run for run in lost if await _closed(lims, run)]
 
 

@@ -10,8 +10,8 @@ from blocks.genomics.genome import genome_of, parse_genome
 from blocks.genomics.records import JobStatus, Scheme, Typing
 from blocks.record import Record
 from tasks.genomics.alleles import type_genome
+from tasks.genomics.calling import index_of
 from tasks.genomics.dispatch import LOCUS_SEARCH
-from tasks.genomics.steps import index_of
 from tasks.policies import step
 
 

@@ -1,35 +1,27 @@
 """The steps of typing as Prefect tasks; each looks before it writes, so it may run twice."""
 
 import asyncio
-from pathlib import Path
 
 from blocks.connections import EnteroBase, Toolchain
-from blocks.errors import AlreadyRunning, InconsistentInput, InvalidRequest, LimsflowError
-from blocks.genomics.genome import read_genome
+from blocks.errors import AlreadyRunning, InvalidRequest, LimsflowError
 from blocks.genomics.isolates import FAILED
-from blocks.genomics.pipeline import load_pipeline
 from blocks.genomics.records import (
     Claim,
     Fate,
     JobStatus,
     LookupStatus,
-    Scheme,
     SchemeCall,
     Typing,
 )
 from blocks.record import Record
-from tasks.genomics.alleles import TypingIndex, type_genome
+from tasks.genomics.calling import ERROR_LENGTH, generic_result, typed
 from tasks.genomics.closing import close_run, end_in_prefect, lost_among
 from tasks.genomics.dispatch import pipeline_of
 from tasks.genomics.fates import fate_of, story_of
-from tasks.genomics.generic import GenericResult, run_pipeline
-from tasks.genomics.indexes import IndexCache, folder_name
-from tasks.genomics.tools import pipeline_name, tool_of
+from tasks.genomics.generic import GenericResult
+from tasks.genomics.tools import tool_of
 from tasks.policies import program_step, step
 from tasks.runs import STALE_AFTER
-
-INDEXES = IndexCache()
-ERROR_LENGTH = 2_000
 
 
 class Begun(Record):
@@ -129,43 +121,14 @@ async def type_loci(lims: EnteroBase, claim: Claim) -> Typing:
         FileNotYetVisible: the assembly's file is not on this disk.
         InconsistentInput: it is no assembly, or the claim was lost.
     """
-    path = assembly_file(claim)
-    return await asyncio.to_thread(_type_loci, lims, claim, path)
+    return await asyncio.to_thread(_type_loci, lims, claim)
 
 
-def _type_loci(lims: EnteroBase, claim: Claim, path: Path) -> Typing:
-    store = lims.store()
-    calls = type_genome(read_genome(path), index_of(lims, claim.scheme))
-    typing = store.calls.store_typing(claim, calls)
-    store.jobs.close(claim.job_id, JobStatus.COMPLETE, version=str(claim.scheme.version))
+def _type_loci(lims: EnteroBase, claim: Claim) -> Typing:
+    typing = typed(lims, claim)
+    done, version = JobStatus.COMPLETE, str(claim.scheme.version)
+    lims.store().jobs.close(claim.job_id, done, version=version)
     return typing
-
-
-def index_of(lims: EnteroBase, scheme: Scheme) -> TypingIndex:
-    """Return the index of a scheme as its alleles are now.
-
-    Raises:
-        InconsistentInput: it has no allele.
-    """
-    where, store = lims.url.get_secret_value(), lims.store().schemes
-    folder = Path(lims.share) / "indexes" / folder_name(lims.database, where)
-    index = INDEXES.index(store, scheme, where=where, folder=folder)
-    if not index.exact.n_alleles:
-        msg = f"scheme {scheme.description} has no alleles: see 'limsflow scheme load'"
-        raise InconsistentInput(msg)
-    return index
-
-
-def assembly_file(claim: Claim) -> Path:
-    """Return the file of the claim's assembly.
-
-    Raises:
-        InconsistentInput: the database names none.
-    """
-    if claim.assembly.file_pointer is None:
-        msg = f"assembly {claim.assembly.barcode} has no file in the database"
-        raise InconsistentInput(msg)
-    return claim.assembly.file_pointer
 
 
 @program_step(name="run program")
@@ -176,17 +139,7 @@ async def run_generic(lims: EnteroBase, programs: Toolchain, claim: Claim) -> Ge
         ProgramError: the program failed.
         DataError: the scheme or the assembly cannot be used.
     """
-    scheme = claim.scheme
-    pipeline = load_pipeline(pipeline_name(scheme), programs.pipelines)
-    return await run_pipeline(
-        pipeline,
-        programs.program(pipeline.program),
-        assembly_file(claim),
-        Path(lims.share) / str(claim.job_id),
-        n_processes=programs.n_processes,
-        time_limit_s=programs.time_limit_s,
-        genus=lims.genus,
-    )
+    return await generic_result(lims, programs, claim)
 
 
 @step(name="store results")

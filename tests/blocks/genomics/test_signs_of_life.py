@@ -92,5 +92,5 @@ def test_a_call_is_open_until_its_run_has_closed_it(entero: Entero) -> None:
 
     assert held.flow_run_id in found
     assert not {done.flow_run_id, failed.flow_run_id} & found
-    has = [calls.has_completed(claim.flow_run_id) for claim in (held, done, failed)]
-    assert has == [False, True, False]
+    has = [calls.completed_jobs(claim.flow_run_id) for claim in (held, done, failed)]
+    assert has == [set(), {done.job_id}, set()]
