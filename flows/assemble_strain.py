@@ -27,6 +27,7 @@ from tasks.genomics.assembling import (
 )
 from tasks.genomics.closing import close_what_run_left
 from tasks.genomics.publish import living, publish_failure, publish_strain
+from tasks.genomics.reads_claim import claim_reads, settle_failed_reads, settle_reads
 from tasks.genomics.stages import AssemblerName, Assembling, Isolate
 from tasks.genomics.stamps import alone_in, clear
 from tasks.life import Life
@@ -58,6 +59,7 @@ async def assemble_strain(
     toolchain: Annotated[str, Field(min_length=1)] = "genomics",
     type_it: bool = True,
     user_id: Annotated[int | None, Field(ge=1)] = None,
+    sent_by: Annotated[str, Field(max_length=64)] = "",
 ) -> Assembled:
     """Assemble the reads of one strain; type the assembly if it is good enough.
 
@@ -74,6 +76,7 @@ async def assemble_strain(
         toolchain: Name of the toolchain block: which programs, with what memory.
         type_it: Call the schemes of the database after a pass.
         user_id: users.id of whoever asks, whose job it will be; empty for the site itself.
+        sent_by: Flow run of the night that claimed the reads; a person leaves it empty.
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
     task = await begin_assembly(
@@ -83,9 +86,12 @@ async def assemble_strain(
     async with AsyncExitStack() as holding:
         try:
             await holding.enter_async_context(alone_in(task.working))
+            await claim_reads(lims, programs, task, sent_by)
             life = await holding.enter_async_context(living(lims, task))
             isolate = await assembled(lims, programs, task, life)
+            await settle_reads(lims, task, isolate)
         except (ProgramError, DataError, TransientError) as failure:
+            await settle_failed_reads(lims, task, failure)
             await store_assembly_failure(lims, task, failure)
             await publish_failure(str(task.reads), failure)
             raise

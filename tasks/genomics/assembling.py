@@ -119,6 +119,7 @@ async def get_reads(lims: EnteroBase, programs: Toolchain, task: Assembling, lif
         DataError: there are no such reads, they cannot be used, or are another strain's.
         ProgramNotFound: a program is missing.
     """
+    await asyncio.to_thread(lims.store().assembling.tried, str(task.reads), task.flow_run_id)
     limits_of(lims.genus, lims.limits)
     for name in _needed(programs, task):
         programs.program(name).path()

@@ -1,5 +1,6 @@
 """One batch of a night, from its claims to its outcomes: a few statements for all of its pairs."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,6 +9,7 @@ from pydantic import Field
 
 from blocks.connections import EnteroBase, Toolchain
 from blocks.genomics.batches import Key, Waiting
+from blocks.genomics.nomenclature import SchemeStore
 from blocks.genomics.pairs import Outcome
 from blocks.genomics.records import Claim, JobStatus, LookupStatus, Scheme
 from blocks.record import Record
@@ -15,6 +17,8 @@ from tasks.genomics.calling import Called, call_pair, outcomes
 from tasks.genomics.dispatch import pipeline_of
 from tasks.genomics.publish import alive
 from tasks.patience import stored
+
+logger = logging.getLogger(__name__)
 
 GOES_ON_EVERY_S = 2.0
 LONGEST_VERSION = 50  # letters of user_jobs.version
@@ -45,7 +49,7 @@ async def begin_batch(lims: EnteroBase, batch_id: str, run_id: str) -> list[Clai
     """
     store = lims.store()
     waiting = await stored(store.batches.waiting, batch_id)
-    schemes = {one.id: one for one in await stored(store.schemes.schemes)}
+    schemes = await _schemes(store.schemes, {one.scheme_id for one in waiting})
     jobs = {one.key: one.job_id for one in waiting if one.job_id}
     new = [one for one in waiting if not one.job_id]
     about = [(one.assembly.barcode, pipeline_of(schemes[one.scheme_id])) for one in new]
@@ -54,6 +58,12 @@ async def begin_batch(lims: EnteroBase, batch_id: str, run_id: str) -> list[Clai
     jobs |= {one.key: job for one, job in zip(new, ids, strict=True)}
     mine = await stored(store.batches.begin, batch_id, run_id, jobs)
     return [_claim(one, schemes, jobs, run_id) for one in waiting if one.key in mine]
+
+
+async def _schemes(store: SchemeStore, wanted: set[int]) -> dict[int, Scheme]:
+    """Return schemes by id, with their loci."""
+    known = [one for one in await stored(store.schemes) if one.id in wanted]
+    return {one.id: await stored(store.scheme, one.description) for one in known}
 
 
 def _claim(one: Waiting, schemes: dict[int, Scheme], jobs: dict[Key, int], run_id: str) -> Claim:
@@ -93,6 +103,8 @@ async def call_claims(
             await _store(lims, run_id, ended, tools)
             counted.update(_told(one) for one in ended)
             bugs += broken
+            for bug in broken:
+                logger.error("a bug in a call of batch %s", batch.id, exc_info=bug)
     left = await stored(lims.store().batches.hand_back, batch.id, run_id, batch.night_run)
     await _close_forgotten(lims, run_id, [one.job_id for one in claims])
     return BatchEnded(n_pairs=len(claims), outcomes=dict(counted), n_handed_back=left), bugs

@@ -5,12 +5,16 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from blocks.connections import Toolchain
+from blocks.connections import EnteroBase, Toolchain
 from blocks.errors import InvalidRequest, ProgramError
+from blocks.genomics import assemblers
 from blocks.genomics.pipeline import Pipeline, load_pipeline
+from blocks.genomics.quality_limits import limits_of
 from blocks.genomics.records import Scheme
 from blocks.program import Program
+from blocks.record import Record
 from tasks.genomics.generic import program_version
+from tasks.genomics.stages import AssemblerName
 
 DIGEST_LENGTH = 8
 REHEARSAL = "rehearsal"  # pipeline of a scheme that calls nothing: to try a night's machinery
@@ -37,14 +41,30 @@ async def tool_of(scheme: Scheme, programs: Toolchain) -> str:
     return " ".join(filter(None, (name, _digest(pipeline), said)))
 
 
+async def assembly_tool(lims: EnteroBase, programs: Toolchain, name: AssemblerName) -> str:
+    """Return what assembles and judges: the assembler with its version, and the limits.
+
+    Reads that failed for good, or gave a poor assembly, wait until this changes.
+    """
+    assembler = assemblers.ASSEMBLERS[name]
+    limits = _digest(limits_of(lims.genus, lims.limits))
+    try:
+        with tempfile.TemporaryDirectory(prefix="limsflow-version-") as directory:
+            program = programs.program(assembler.program)
+            said = await assembler.version(program, Path(directory))
+    except ProgramError:
+        said = ""
+    return " ".join(filter(None, (name, said, f"limits {limits}")))
+
+
 def pipeline_name(scheme: Scheme) -> str:
     """Return the name of a generic scheme's pipeline."""
     return scheme.param.pipeline or scheme.description
 
 
-def _digest(pipeline: Pipeline) -> str:
-    """Return a few letters that change with the pipeline's definition."""
-    return hashlib.sha256(pipeline.model_dump_json().encode()).hexdigest()[:DIGEST_LENGTH]
+def _digest(definition: Record) -> str:
+    """Return a few letters that change with a definition."""
+    return hashlib.sha256(definition.model_dump_json().encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 async def _version_of(pipeline: Pipeline, program: Program) -> str:

@@ -1,0 +1,63 @@
+"""Who assembles which reads: one run at a time, and what came of it for the nights to come."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from blocks.connections import EnteroBase, Toolchain
+from blocks.errors import AlreadyRunning, LimsflowError
+from blocks.genomics.records import Fate
+from tasks.genomics.fates import fate_of, story_of
+from tasks.genomics.stages import Assembling, Isolate
+from tasks.genomics.tools import assembly_tool
+from tasks.policies import step
+from tasks.runs import STALE_AFTER
+
+REASON_LENGTH = 2_000
+
+
+@step(name="claim reads")
+async def claim_reads(
+    lims: EnteroBase, programs: Toolchain, task: Assembling, sent_by: str
+) -> None:
+    """Take the reads; for whoever holds their working directory, so no other run works on them.
+
+    Raises:
+        AlreadyRunning: a night that is alive has claimed them and is about to send them.
+    """
+    store, reads = lims.store(), str(task.reads)
+    tool = await assembly_tool(lims, programs, task.assembler)
+    facts = {"flow_run_id": task.flow_run_id, "tool": tool, "job_id": task.job_id}
+    holder = await asyncio.to_thread(store.assembling.claim, reads, held_by=sent_by, **facts)  # pyright: ignore[reportArgumentType] - by name
+    if holder == task.flow_run_id:
+        return
+    seen = await asyncio.to_thread(store.nights.last_seen, holder)
+    if seen and datetime.now(UTC) - seen < STALE_AFTER and holder in store.nights.open_runs():
+        msg = f"{reads} were claimed by a night, flow run {holder}, which assembles them"
+        raise AlreadyRunning(msg)
+    await asyncio.to_thread(store.assembling.claim, reads, held_by=holder, **facts)  # pyright: ignore[reportArgumentType] - by name
+
+
+@step(name="settle reads")
+async def settle_reads(lims: EnteroBase, task: Assembling, isolate: Isolate) -> None:
+    """Write what came of the reads: a poor assembly is put aside until something changes."""
+    verdict = isolate.judged.verdict
+    await asyncio.to_thread(
+        lims.store().assembling.finish,
+        str(task.reads),
+        task.flow_run_id,
+        fate=None if verdict.passed else Fate.PERMANENT,
+        reason=verdict.reason,
+    )
+
+
+@step(name="settle reads")
+async def settle_failed_reads(lims: EnteroBase, task: Assembling, failure: LimsflowError) -> None:
+    """Write that there is no assembly of the reads, and whether another run may make one."""
+    await asyncio.to_thread(
+        lims.store().assembling.finish,
+        str(task.reads),
+        task.flow_run_id,
+        failed=True,
+        fate=fate_of(failure),
+        reason=story_of(failure)[:REASON_LENGTH],
+    )
