@@ -34,10 +34,16 @@ def deploy(options: argparse.Namespace) -> int:
                 toolchain_note=options.toolchain_note,
                 entero=_entero(options),
                 limit=options.limit,
+                notify_url=SecretStr(options.notify) if options.notify else None,
+                night_hours=options.night_hours,
             )
         )
     names = "ispyb, mx, genomics" + (", entero" if options.entero else "")
     print(f"registered: blocks {names}; work pool limsflow; every deployment of prefect.yaml")
+    if not options.notify:
+        print("nobody is told of a night that fails or is late: --notify URL, a web hook")
+    if options.limit == 1:
+        print("with --limit 1 everybody waits for a night that runs; give it at least 2")
     return 0
 
 

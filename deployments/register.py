@@ -1,6 +1,7 @@
 """Make what a Prefect server must hold: blocks, the work pool, every deployment. Idempotent."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 from prefect import get_client
@@ -10,10 +11,12 @@ from pydantic import SecretStr
 
 from blocks.connections import EnteroBase, IspybDatabase, Toolchain
 from blocks.program import Program, run_program
+from deployments.automations import register_automations
 from deployments.embedded import ROOT
 
 POOL = "limsflow"
 DEPLOY_S = 300.0
+NIGHT, NIGHT_PRIORITY = "night", 10
 
 
 async def register_blocks(
@@ -51,6 +54,27 @@ async def register_pool(limit: int) -> None:
             await client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=limit))
 
 
+async def register_night_queue(limit: int) -> None:
+    """Make the work queue of what nobody waits for: the least urgent, and smaller than the pool.
+
+    One that is there stays as an operator left it.
+    """
+    smaller = max(1, limit - 1)
+    async with get_client() as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            await client.create_work_queue(
+                NIGHT, priority=NIGHT_PRIORITY, concurrency_limit=smaller, work_pool_name=POOL
+            )
+
+
+async def pause_nights() -> None:
+    """Stop the nightly schedule: there is no database to go over."""
+    async with get_client() as client:
+        night = await client.read_deployment_by_name("nightly-update/every-night")
+        for schedule in night.schedules:
+            await client.update_deployment_schedule(night.id, schedule.id, active=False)
+
+
 async def register_deployments(prefect: Program, logs: Path) -> None:
     """Register every deployment of prefect.yaml.
 
@@ -75,8 +99,10 @@ async def register_all(
     toolchain_note: str = "",
     entero: EnteroBase | None = None,
     limit: int = 4,
+    notify_url: SecretStr | None = None,
+    night_hours: float = 8.0,
 ) -> None:
-    """Register blocks and pool, then the deployments that name them."""
+    """Register blocks, pool and queue, then the deployments that name them, and who is told."""
     await asyncio.gather(
         register_blocks(
             ispyb_url=ispyb_url,
@@ -88,4 +114,9 @@ async def register_all(
         ),
         register_pool(limit),
     )
+    await register_night_queue(limit)
     await register_deployments(prefect, logs)
+    if entero is None:
+        await pause_nights()
+    if notify_url:
+        await register_automations(notify_url, night_hours=night_hours)

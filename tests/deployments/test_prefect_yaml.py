@@ -80,11 +80,49 @@ def test_a_schedule_has_a_slug_and_all_parameters(deployment: dict[str, Any]) ->
         assert signature.bind(**(usual | schedule.get("parameters", {})))
 
 
-def test_lost_attempts_are_looked_for_every_five_minutes() -> None:
+def test_lost_attempts_are_looked_for_every_five_minutes_and_nights_go_over_all() -> None:
     scheduled = {title(one): one["schedules"] for one in DEPLOYMENTS if "schedules" in one}
 
-    assert list(scheduled) == ["flows.reconcile_jobs.reconcile_jobs/every-5-minutes"]
-    assert [s["interval"] for schedules in scheduled.values() for s in schedules] == [300]
+    assert sorted(scheduled) == [
+        "flows.nightly_update.nightly_update/every-night",
+        "flows.reconcile_jobs.reconcile_jobs/every-5-minutes",
+    ]
+    [night], [five_minutes] = (scheduled[name] for name in sorted(scheduled))
+    assert (night["cron"], night["timezone"]) == ("0 20 * * *", "UTC")
+    assert five_minutes["interval"] == 300
+
+
+def test_what_a_night_starts_waits_for_what_people_start() -> None:
+    queues = {title(one): one["work_pool"].get("work_queue_name") for one in DEPLOYMENTS}
+
+    of_the_night = {name for name, queue in queues.items() if queue == "night"}
+    assert {name.rpartition(".")[2] for name in of_the_night} == {
+        "call_batch/default",
+        "nightly_update/every-night",
+        "update_all_schemes/default",
+        "update_assemblies/default",
+        "update_scheme/default",
+    }
+
+
+@pytest.mark.parametrize(
+    "flow", ["update_scheme", "update_all_schemes", "update_assemblies", "nightly_update"]
+)
+def test_the_form_of_a_night_has_what_an_operator_asks_for(flow: str) -> None:
+    form = form_of(f"flows.{flow}.{flow}")["properties"]
+    asked = {"limit", "force", "dry_run", "priority", "work_queue", "since", "fan_out"}
+
+    assert asked <= set(form)
+    assert {"database", "databases"} & set(form)
+    assert (form["limit"]["anyOf"][0]["minimum"], form["dry_run"]["default"]) == (1, False)
+
+
+def test_the_engines_of_a_night_are_a_list_to_choose_from() -> None:
+    kinds = form_of("flows.update_scheme.update_scheme")["definitions"]
+    fields = kinds["FanOut"]["properties"]
+
+    assert kinds["Engine"]["enum"] == ["threads", "processes", "dask", "work pool"]
+    assert [name for name, form in fields.items() if not form.get("description")] == []
 
 
 def test_the_names_of_a_flow_s_deployments_differ() -> None:

@@ -1,0 +1,79 @@
+"""Who is told when a night fails or is late: Prefect automations that call a web hook."""
+
+from datetime import timedelta
+
+from prefect.automations import Automation
+from prefect.blocks.webhook import Webhook
+from prefect.events.actions import CallWebhook
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from pydantic import SecretStr
+
+HOOK = "limsflow-operators"
+NIGHTS = ("nightly-update", "update-all-schemes", "update-scheme", "update-assemblies")
+OVER = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")}
+FAILED, LATE, LONG = (f"limsflow: a night {what}" for what in ("failed", "is late", "is too long"))
+# In Slack's form, which Mattermost and others take too.
+TEXT = (
+    '{{"text": {{{{ ("{subject}: " ~ flow_run.name ~ " " ~ flow_run.state.name ~ ". "'
+    ' ~ flow_run.state.message ~ " " ~ (flow_run|ui_url)) | tojson }}}} }}'
+)
+
+
+async def register_automations(hook: SecretStr, *, night_hours: float) -> None:
+    """Make the automations, or change them to what is asked now.
+
+    Args:
+        hook: URL that gets `{"text": "..."}` by POST; kept as a secret.
+        night_hours: A night that runs longer is told of.
+    """
+    block = Webhook(method="POST", url=hook)
+    document = await block.asave(HOOK, overwrite=True)
+    of_a_night = ResourceSpecification(
+        root={"prefect.resource.role": "flow", "prefect.resource.name": list(NIGHTS)}
+    )
+    triggers = {
+        FAILED: EventTrigger(
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            match=_RUNS,
+            match_related=of_a_night,
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        LATE: EventTrigger(
+            expect={"prefect.flow-run.Late"},
+            match=_RUNS,
+            match_related=of_a_night,
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        LONG: EventTrigger(
+            after={"prefect.flow-run.Running"},
+            expect=OVER,
+            match=_RUNS,
+            match_related=of_a_night,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(hours=night_hours),
+        ),
+    }
+    for name, trigger in triggers.items():
+        action = CallWebhook(block_document_id=document, payload=TEXT.format(subject=name))
+        await _keep(Automation(name=name, trigger=trigger, actions=[action]))
+
+
+_RUNS = ResourceSpecification(root={"prefect.resource.id": "prefect.flow-run.*"})
+
+
+async def _keep(wanted: Automation) -> None:
+    """Make an automation; one of that name is replaced, but stays off if somebody turned it off."""
+    try:
+        known = await Automation.aread(name=wanted.name)
+    except ValueError:
+        await wanted.acreate()
+        return
+    known.trigger, known.actions = wanted.trigger, wanted.actions
+    await known.aupdate()
