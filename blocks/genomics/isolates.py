@@ -238,7 +238,7 @@ def _strain_row(session: Session, strain_id: int, *, lock: bool = False) -> Stra
     return row
 
 
-def _traces_of(accessions: Sequence[str]) -> Select[TraceRow]:
+def _traces_of(accessions: Sequence[str]) -> Select[tuple[TraceRow]]:
     return select(TraceRow).where(TraceRow.accession.in_(accessions)).order_by(TraceRow.id)
 
 

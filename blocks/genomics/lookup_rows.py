@@ -145,7 +145,7 @@ def rows_of(
     return found
 
 
-def _of_pair(assembly_id: int, scheme_id: int) -> Select[AssemblyLookupRow]:
+def _of_pair(assembly_id: int, scheme_id: int) -> Select[tuple[AssemblyLookupRow]]:
     of_assembly = AssemblyLookupRow.assembly_id == assembly_id
     query = select(AssemblyLookupRow).where(of_assembly, AssemblyLookupRow.scheme_id == scheme_id)
     return query.order_by(AssemblyLookupRow.id)

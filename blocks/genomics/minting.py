@@ -104,7 +104,7 @@ def _mint(session: Session, claim: Claim, novel: Mapping[Any, LocusCall]) -> dic
         query = select(AlleleRow.locus_id, func.max(AlleleRow.number))
         chosen = AlleleRow.locus_id.in_(loci[start : start + BATCH])
         grouped = query.where(chosen).group_by(AlleleRow.locus_id)
-        highest |= dict(session.execute(grouped).all())
+        highest |= {locus: number or 0 for locus, number in session.execute(grouped)}
     first = claim.scheme.param.first_own_number
     numbers = {pair: max(highest[pair[0]] + 1, first) for pair in novel}
     rows = [

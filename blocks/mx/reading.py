@@ -56,7 +56,7 @@ def database_time(session: Session) -> datetime:
 
 def collections(
     ids: Sequence[int],
-) -> Select[DataCollectionRow, str | None, str | None]:
+) -> Select[tuple[DataCollectionRow, str | None, str | None]]:
     """Return the query for data collections with their proposal's code and number."""
     own_session = DataCollectionRow.session_id
     return (
