@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from blocks.errors import LimsflowError, ProgramError
 from deployments.embedded import UNTRACKED, default_home
+from deployments.night_options import add_night
 
 ENTERO_HELP = "a saved block, a SQLAlchemy URL, or the path of a SQLite file"
 ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_scheme(commands)
     _add_type(commands)
     _add_isolate(commands)
+    add_night(commands, _command, _count, ENTERO_HELP)
+    _add_entero(commands)
     return parser
 
 
@@ -121,6 +124,9 @@ def _add_deploy_options(deploy: argparse.ArgumentParser) -> None:
     deploy.add_argument("--share", help="folder of assemblies and results")
     deploy.add_argument("--uploads", help="folder of uploaded reads")
     deploy.add_argument("--limit", type=_count, default=4, help="runs at once in the work pool")
+    hook = os.environ.get("LIMSFLOW_NOTIFY")
+    deploy.add_argument("--notify", default=hook, help="web hook that is told of a bad night")
+    deploy.add_argument("--night-hours", type=float, default=8.0, help="longer is told of, too")
     deploy.add_argument("--visit-depth", type=int, default=6, help="path parts of a visit")
     deploy.add_argument("--toolchain-directory", help="where programs are, if not on the PATH")
     deploy.add_argument("--toolchain-note", default="", help="said with every result")
@@ -223,6 +229,37 @@ def _add_isolate(commands: Any) -> None:
         verb.add_argument("--toolchain", default="PATH", help="block of the programs")
     for verb in (add, show, run, assemble):
         verb.add_argument("--entero", default="entero", help=ENTERO_HELP)
+
+
+def _add_entero(commands: Any) -> None:
+    entero = commands.add_parser("entero", help="an EnteroBase as a whole")
+    verbs = entero.add_subparsers(required=True, metavar="VERB")
+    take_over = _command(
+        verbs, "take-over", "deployments.take_over:take_over", "what an old one needs; a dry run"
+    )
+    which = take_over.add_mutually_exclusive_group()
+    which.add_argument("--apply", action="store_true", help="do it: every change can be undone")
+    which.add_argument("--undo", type=_count, metavar="N", help="undo what taking N did")
+    take_over.add_argument(
+        "--older-than-days",
+        type=_days,
+        default=7.0,
+        help="what was sent longer ago nobody works on; 7 unless given",
+    )
+    take_over.add_argument("--changes", metavar="FILE", help="new file of JSON lines; - is stdout")
+    take_over.add_argument(
+        "--database", help="what user_jobs.database calls it; the block's unless given"
+    )
+    take_over.add_argument("--entero", default="entero", help=ENTERO_HELP)
+
+
+def _days(text: str) -> float:
+    """Return a number of days: 0 to a century."""
+    number = float(text)
+    if not 0 <= number <= 36_525:  # noqa: PLR2004 - and no NaN
+        msg = f"{text} is not between 0 and 36525"
+        raise argparse.ArgumentTypeError(msg)
+    return number
 
 
 def _yes(text: str) -> bool:

@@ -297,7 +297,7 @@ def test_the_counters_are_named_where_they_are_written_and_nowhere_else() -> Non
 
     assert (name, named) == ("blocks/genomics/lookup_rows.py", set())
     assert len(lines) == 2  # two constants
-    assert using == {"take_over_old", "_counters"}  # what continues them, and what writes them
+    assert using == {"old_standing", "_counters"}  # what continues them, and what writes them
 
 
 def is_within(function: ast.FunctionDef, line: int) -> bool:

@@ -12,6 +12,7 @@ depends_on = None
 
 OF_A_NIGHT = ("night_id", "batch_id", "attempts")
 TABLES = ("assembly_calls", "nights", "taken_over")
+LOOKUPS = "ix_assembly_lookup_assembly_id"
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -31,11 +32,23 @@ def upgrade() -> None:
     for column in ("night_id", "batch_id"):
         where = _where(f"{column} IS NOT NULL")
         op.create_index(op.f(f"ix_scheme_calls_{column}"), "scheme_calls", [column], **where)
+    _index_lookups()
     name = op.f("ix_strains_best_assembly")
     op.create_index(name, "strains", ["best_assembly"], if_not_exists=True)
     _make_assembly_calls()
     _make_nights()
     _make_taken_over()
+
+
+def _index_lookups() -> None:
+    """Let the rows of an assembly be found at once: an old EnteroBase may have no index of them."""
+    inspector = sa.inspect(op.get_bind())
+    found = [
+        *(index["column_names"] for index in inspector.get_indexes("assembly_lookup")),
+        *(one["column_names"] for one in inspector.get_unique_constraints("assembly_lookup")),
+    ]
+    if not any(columns[:1] == ["assembly_id"] for columns in found):
+        op.create_index(op.f(LOOKUPS), "assembly_lookup", ["assembly_id", "scheme_id"])
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -108,6 +121,7 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
     op.drop_index(op.f("ix_strains_best_assembly"), "strains", if_exists=True)
+    op.drop_index(op.f(LOOKUPS), "assembly_lookup", if_exists=True)
     for index in ("settled", "night_id", "batch_id"):
         op.drop_index(op.f(f"ix_scheme_calls_{index}"), "scheme_calls")
     for column in reversed(OF_A_NIGHT):
