@@ -153,6 +153,7 @@ def _print_listed(found: Iterator[tuple[str, str]], options: argparse.Namespace)
             number -= 1  # noqa: PLW2901 - that one is beyond it
             break
         print(json.dumps([about, what]) if options.json else plain(f"{about}  {what}"))
+    sys.stdout.flush()
     print(f"dry run: {number:,} would be claimed; nothing was written", file=sys.stderr)
     return 0
 
