@@ -235,6 +235,11 @@ class NightStack:
         answer = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
         return str(answer.raise_for_status().json()["id"])
 
+    def deployment(self, deployment_id: str) -> dict[str, Any]:
+        """Return a deployment."""
+        answer = httpx.get(f"{self.home.api_url}/deployments/{deployment_id}", timeout=30)
+        return dict[str, Any](answer.raise_for_status().json())
+
     def let_queue_have(self, queue: str, limit: int) -> None:
         """Change a work queue's limit as the page does."""
         at = f"{self.home.api_url}/work_pools/limsflow/queues/{queue}"
