@@ -101,15 +101,34 @@ def night_report(report: NightReport, pictures: Sequence[tuple[str, str]] = ()) 
 
 
 def _table(report: NightReport) -> str:
-    header = ["Database", "Scheme", "Eligible", "Claimed", "Complete"]
-    header += [f"Failed: {fate.value}" for fate in FATES]
-    rows = [_row(part, one) for part in report.parts for one in part.counts]
-    return table(header, rows)
+    header = ["Eligible", "Claimed", "Left", "Complete", *(fate.value.title() for fate in FATES)]
+    rows = [
+        [*_names(report, part, one), *(f"{number:,}" for number in _numbers(one))]
+        for part in report.parts
+        for one in part.counts
+    ]
+    return table([*_of_what(report), *header], rows)
 
 
-def _row(part: Part, one: Counts) -> list[str]:
-    numbers = [one.eligible, one.claimed, one.complete, *(one.failed.get(f, 0) for f in FATES)]
-    return [shown(part.database), shown(one.scheme or ASSEMBLIES), *(f"{n:,}" for n in numbers)]
+def _numbers(one: Counts) -> list[int]:
+    """Return the numbers of a line: what is left waits for another night."""
+    left = max(0, one.eligible - one.claimed)
+    failed = (one.failed.get(fate, 0) for fate in FATES)
+    return [one.eligible, one.claimed, left, one.complete, *failed]
+
+
+def _of_what(report: NightReport) -> list[str]:
+    """Return the first headers of a table: the page is narrow, and one database needs no column."""
+    return ["Database", "Scheme"] if _has_several(report) else ["Scheme"]
+
+
+def _names(report: NightReport, part: Part, one: Counts) -> list[str]:
+    scheme = shown(one.scheme or ASSEMBLIES)
+    return [shown(part.database), scheme] if _has_several(report) else [scheme]
+
+
+def _has_several(report: NightReport) -> bool:
+    return len({part.database for part in report.parts}) > 1
 
 
 def _skipped(report: NightReport) -> list[str]:
@@ -118,32 +137,29 @@ def _skipped(report: NightReport) -> list[str]:
     if not reasons:
         return []
     rows = [
-        [
-            shown(part.database),
-            shown(one.scheme or ASSEMBLIES),
-            *(f"{one.skipped.get(reason, 0):,}" for reason in reasons),
-        ]
+        [*_names(report, part, one), *(f"{one.skipped.get(reason, 0):,}" for reason in reasons)]
         for part in report.parts
         for one in part.counts
     ]
-    return ["## Not sent", table(["Database", "Scheme", *map(escape, reasons)], rows)]
+    return ["## Not sent", table([*_of_what(report), *map(escape, reasons)], rows)]
 
 
 def _failures(parts: Sequence[Part]) -> list[str]:
-    rows = [_failure(part, one) for part in parts for one in part.failures[:MOST_FAILURES]]
+    rows = [_failure(one) for part in parts for one in part.failures[:MOST_FAILURES]]
     if not rows:
         return []
     n_failed = sum(part.failed for part in parts)
     more = [f"{n_failed - len(rows):,} more are in the database."] if n_failed > len(rows) else []
-    header = ["Database", "What", "Scheme", "Fate", "Reason", "Run"]
-    return ["## Failed", table(header, rows), *more]
+    return ["## Failed", table(["Run", "Scheme", "Fate", "Reason"], rows), *more]
 
 
-def _failure(part: Part, one: Failure) -> list[str]:
-    run = link("run", f"/runs/flow-run/{one.flow_run_id}") if one.flow_run_id else "-"
-    reason = one.reason.partition("\n")[0]
+def _failure(one: Failure) -> list[str]:
+    """Return a line that leads to the run, with its logs."""
+    run = shown(one.about)
+    if one.flow_run_id:
+        run = link(cut(one.about), f"/runs/flow-run/{one.flow_run_id}")
     fate = one.fate.value if one.fate else "-"
-    return [shown(part.database), shown(one.about), shown(one.scheme), fate, shown(reason), run]
+    return [run, shown(one.scheme), fate, shown(one.reason.partition("\n")[0])]
 
 
 def _listed(report: NightReport) -> list[str]:
