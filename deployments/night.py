@@ -13,10 +13,10 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "blocks,tasks,flows")
 
 from prefect.exceptions import ParameterTypeError
+from pydantic import ValidationError
 
 from blocks.connections import EnteroBase, Toolchain
 from blocks.errors import InvalidRequest
-from blocks.genomics.pairs import Limits
 from blocks.genomics.unassembled import why_not_assembled
 from deployments.entero import block_or_url, plain, store_of
 from deployments.job_run import print_progress, refuse_url_with_secret
@@ -76,19 +76,13 @@ def _gone(
     """Run a flow here and print its counts; the status is 1 if a bug was met."""
     refuse_url_with_secret(options.entero)
     print_progress(to_stderr=options.json)
-    how = {
-        "engine": options.engine,
-        "concurrency": options.concurrency,
-        "batch_size": options.batch_size,
-        "dask_scheduler": options.dask_scheduler,
-    }
     common = {
         "database": block_or_url(options.entero),
         "toolchain": options.toolchain,
         "limit": options.limit,
         "since": options.since,
         "force": options.force,
-        "fan_out": FanOut.model_validate({k: v for k, v in how.items() if v is not None}),
+        "fan_out": _fan_out(options),
     }
     try:
         report = asyncio.run(flow(*arguments, **common))
@@ -96,6 +90,23 @@ def _gone(
         raise InvalidRequest(" ".join(str(error).split())) from error
     _print(report, as_json=options.json)
     return 1 if any(part.bugs for part in report.parts) else 0
+
+
+def _fan_out(options: argparse.Namespace) -> FanOut:
+    """Return what runs the batches.
+
+    Raises:
+        InvalidRequest: an option is beyond its range.
+    """
+    names = ("engine", "concurrency", "batch_size", "dask_scheduler")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    try:
+        return FanOut.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        option = str(wrong["loc"][0]).replace("_", "-")
+        msg = f"--{option} cannot be {plain(str(wrong['input']))}: {wrong['msg']}"
+        raise InvalidRequest(msg) from error
 
 
 def _print(report: NightReport, *, as_json: bool) -> None:
@@ -126,22 +137,30 @@ def _listed(options: argparse.Namespace, names: list[str] | None) -> int:
     wanted = asyncio.run(wanted_schemes(lims, programs, names))
     called = {one.scheme.id: one.scheme.description for one in wanted}
     lost = asyncio.run(lost_run_ids(lims, STALE_AFTER))
-    limits = Limits(limit=options.limit, since=options.since, force=options.force)
-    windows = lims.store().pairs.windows(wanted, since=limits.since, force=limits.force, lost=lost)
-    pairs = ((p.barcode, called[p.scheme_id]) for window in windows for p in window.pairs)
-    return _print_listed(pairs, options)
+    store = lims.store().pairs
+
+    def found() -> Iterator[tuple[str, str]]:
+        for again in (False, True):  # what the machine failed comes after all others
+            for window in store.windows(
+                wanted, since=options.since, force=options.force, lost=lost
+            ):
+                for one in window.again if again else window.pairs:
+                    yield one.barcode, called[one.scheme_id]
+
+    return _print_listed(found(), options)
 
 
 def _listed_strains(options: argparse.Namespace) -> int:
     lims, programs = _blocks(options)
     tool = asyncio.run(assembly_tool(lims, programs, ASSEMBLER))
     lost = asyncio.run(lost_run_ids(lims, STALE_AFTER))
-    windows = lims.store().assembling.windows(since=options.since, lost=lost)
+    store = lims.store().assembling
     strains = (
         (strain.reads, strain.strain)
-        for window in windows
+        for again in (False, True)
+        for window in store.windows(since=options.since, lost=lost)
         for strain in window
-        if not why_not_assembled(strain, tool, force=options.force)
+        if strain.was_tried is again and not why_not_assembled(strain, tool, force=options.force)
     )
     return _print_listed(strains, options)
 

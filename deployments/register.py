@@ -16,7 +16,8 @@ from deployments.embedded import ROOT
 
 POOL = "limsflow"
 DEPLOY_S = 300.0
-NIGHT, NIGHT_PRIORITY = "night", 10
+NIGHTS, NIGHT = "nights", "night"  # queues of nights, and of their batches
+PRIORITY = {NIGHTS: 10, NIGHT: 11}
 
 
 async def register_blocks(
@@ -54,17 +55,21 @@ async def register_pool(limit: int) -> None:
             await client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=limit))
 
 
-async def register_night_queue(limit: int) -> None:
-    """Make the work queue of what nobody waits for: the least urgent, and smaller than the pool.
+async def register_night_queues(limit: int) -> None:
+    """Make the work queues of what nobody waits for: the least urgent; batches leave room.
 
     One that is there stays as an operator left it.
     """
-    smaller = max(1, limit - 1)
+    limits = {NIGHTS: None, NIGHT: max(1, limit - 1)}
     async with get_client() as client:
-        with contextlib.suppress(ObjectAlreadyExists):
-            await client.create_work_queue(
-                NIGHT, priority=NIGHT_PRIORITY, concurrency_limit=smaller, work_pool_name=POOL
-            )
+        for name, smaller in limits.items():
+            with contextlib.suppress(ObjectAlreadyExists):
+                await client.create_work_queue(
+                    name,
+                    priority=PRIORITY[name],
+                    concurrency_limit=smaller,
+                    work_pool_name=POOL,
+                )
 
 
 async def pause_nights() -> None:
@@ -114,7 +119,7 @@ async def register_all(
         ),
         register_pool(limit),
     )
-    await register_night_queue(limit)
+    await register_night_queues(limit)
     await register_deployments(prefect, logs)
     if entero is None:
         await pause_nights()

@@ -7,10 +7,11 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from blocks.connections import PLAIN_NAME, EnteroBase, Toolchain
-from tasks.fan_out import Courtesy
+from tasks.fan_out import stopped_with_its_sender
 from tasks.genomics.batch import Batch, BatchEnded, begin_batch, call_claims
 from tasks.genomics.closing import close_what_run_left
 from tasks.policies import program_step
+from tasks.work_pools import Courtesy
 
 
 @flow(
@@ -42,12 +43,12 @@ async def call_batch(
     """
     lims, programs = await EnteroBase.named(entero), await Toolchain.named(toolchain)
     run_id = flow_run.get_id() or ""
-    claims = await begin_batch(lims, batch.id, run_id)
+    claims = await begin_batch(lims, batch, run_id)
     courtesy = Courtesy(run_id)
-    ended, bugs = await call_claims(
+    ended, bug = await call_claims(
         lims, programs, batch, claims, someone_waits=courtesy.someone_waits
     )
-    for bug in bugs:
+    if bug:
         raise bug
     return ended
 
@@ -55,4 +56,5 @@ async def call_batch(
 @program_step(name="run batch")
 async def run_batch(batch: dict[str, Any], entero: str, toolchain: str, about: str) -> BatchEnded:
     """Run a batch's flow where a task runner puts this step."""
-    return await call_batch(Batch.model_validate(batch), entero, toolchain, about)
+    with stopped_with_its_sender():
+        return await call_batch(Batch.model_validate(batch), entero, toolchain, about)

@@ -1,5 +1,6 @@
 """The night: every database's missing schemes, then its missing assemblies, and one report."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -9,13 +10,14 @@ from prefect.states import Failed
 from pydantic import Field
 
 from blocks.connections import PLAIN_NAME
+from blocks.errors import LimsflowError
 from blocks.genomics.pairs import Limits
 from flows.update_assemblies import strains_assembled
 from flows.update_scheme import NIGHT, schemes_updated
 from tasks.fan_out import FanOut
 from tasks.genomics.closing import close_what_run_left
 from tasks.genomics.night_report import NightReport, Part
-from tasks.genomics.night_steps import Request, publish_night, utc_now
+from tasks.genomics.night_steps import Request, of_failure, publish_night, utc_now
 
 DatabaseName = Annotated[str, Field(min_length=1, pattern=PLAIN_NAME)]
 
@@ -43,7 +45,8 @@ async def nightly_update(
 
     For each database 1. close what lost runs left   2. call every automatic scheme where it is
     missing   3. assemble strains that have reads and no valid assembly, and type what passes.
-    One report for all. A night with a bug in it ends as failed, after everything else was done.
+    One report for all. A night in which a database failed, or a bug was met, ends as failed, after
+    everything else was done.
 
     Args:
         databases: Names of the EnteroBase blocks, in this order.
@@ -69,14 +72,21 @@ async def nightly_update(
             work_queue=work_queue,
             fan_out=fan_out,
         )
-        parts.append(await schemes_updated(request, None))
+        parts.append(await _tried(request, lambda asked: schemes_updated(asked, None)))
         if assembly_limit:
             limits = Limits(limit=assembly_limit, since=since, force=force)
             own = {"kind": "update-assemblies", "limits": limits}
-            parts.append(await strains_assembled(request.model_copy(update=own)))
+            parts.append(await _tried(request.model_copy(update=own), strains_assembled))
     report = NightReport(started=started, ended=utc_now(), dry_run=dry_run, parts=parts)
     await publish_night(report, about=" ".join(databases))
-    bugs = sum(part.bugs for part in parts)
-    if bugs:
-        return Failed(message=f"{bugs} failed by a bug: a person must look", data=report)
+    if report.problems:
+        return Failed(message="; ".join(report.problems), data=report)
     return report
+
+
+async def _tried(request: Request, update: Callable[[Request], Awaitable[Part]]) -> Part:
+    """Do one part; a database that fails keeps no other from being gone over."""
+    try:
+        return await update(request)
+    except LimsflowError as failure:
+        return of_failure(request, failure)

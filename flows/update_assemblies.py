@@ -11,7 +11,7 @@ from blocks.connections import PLAIN_NAME, EnteroBase, Toolchain
 from blocks.genomics.pairs import Limits
 from flows.assemble_strain import Assembled, assemble_strain
 from flows.update_scheme import NIGHT
-from tasks.fan_out import FanOut, sending
+from tasks.fan_out import FanOut, sending, stopped_with_its_sender
 from tasks.genomics.assembly_night import assemble_found, plan_strains
 from tasks.genomics.closing import close_what_run_left
 from tasks.genomics.night_report import NightReport, Part
@@ -101,4 +101,5 @@ async def run_strain(
     reads: str, strain: str, assembler: AssemblerName, entero: str, toolchain: str, sent_by: str
 ) -> Assembled:
     """Run a strain's flow where a task runner puts this step."""
-    return await assemble_strain(reads, strain, assembler, entero, toolchain, sent_by=sent_by)
+    with stopped_with_its_sender():
+        return await assemble_strain(reads, strain, assembler, entero, toolchain, sent_by=sent_by)

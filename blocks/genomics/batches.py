@@ -6,22 +6,32 @@ The same rows and the same rule as one call's (`results`); only the number diffe
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Select, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blocks.errors import InconsistentInput
 from blocks.genomics.isolates import assembly_of
+from blocks.genomics.legacy_json import decoded
 from blocks.genomics.lookup_rows import rows_of, take_over_old, write_lookup
 from blocks.genomics.pairs import Outcome, Pair, Wanted, why_not
 from blocks.genomics.records import Assembly, Fate, LookupStatus
 from blocks.genomics.results import finish, standing
+from blocks.genomics.selection import GOOD
 from blocks.genomics.sessions import reading, writing
-from blocks.genomics.tables import AssemblyLookupRow, AssemblyRow, SchemeCallRow, StrainRow, now
+from blocks.genomics.tables import (
+    AssemblyLookupRow,
+    AssemblyRow,
+    SchemeCallRow,
+    SchemeRow,
+    StrainRow,
+    now,
+)
 
-QUEUED, FAILED = LookupStatus.QUEUED.value, LookupStatus.FAILED.value
+QUEUED = LookupStatus.QUEUED.value
 IN_A_QUESTION = 1_000  # pairs
 Key = tuple[int, int]  # assembly, scheme
+Lookups = dict[Key, list[AssemblyLookupRow]]
 
 
 class Waiting(NamedTuple):
@@ -59,17 +69,18 @@ class BatchStore:
         Compare and set: a row is there once for each pair, and is looked at again under its lock.
 
         Args:
-            pairs: At most 10,000.
+            pairs: At most 10,000. One whose assembly is gone, failed its quality control or is no
+                longer the best, or whose scheme has another version by now, is left out.
             wanted: By scheme: what calls it now.
             batch_id: That they will be known by.
             flow_run_id: Of the night, until the batch's own run begins.
             night_id: Of the night.
             force: Also what is complete, or was put aside.
         """
-        versions = {(one.assembly_id, one.scheme_id): one.assembly_version for one in pairs}
         facts = {"batch_id": batch_id, "flow_run_id": flow_run_id, "night_id": night_id}
         n_taken = 0
         with writing(self._engine) as session:
+            versions = _versions_now(session, pairs, wanted)
             for row in _rows_to_claim(session, sorted(versions), versions, wanted):
                 one, version = wanted[row.scheme_id], versions[row.assembly_id, row.scheme_id]
                 if row.batch_id == batch_id:  # claimed before an answer that never came
@@ -80,12 +91,12 @@ class BatchStore:
         return n_taken
 
     def waiting(self, batch_id: str) -> list[Waiting]:
-        """Return what is left to do of a batch: what is claimed, and what the machine failed."""
+        """Return what is left to do of a batch."""
         call = SchemeCallRow
         query = select(call, AssemblyRow, StrainRow)
         query = query.join(AssemblyRow, AssemblyRow.id == call.assembly_id)
         query = query.outerjoin(StrainRow, StrainRow.id == AssemblyRow.strain_id)
-        query = query.where(call.batch_id == batch_id, _is_left())
+        query = query.where(call.batch_id == batch_id, call.status == QUEUED)
         query = query.order_by(call.assembly_id.desc(), call.scheme_id)
         with reading(self._engine) as session:
             return [_waiting(*row) for row in session.execute(query).all()]
@@ -96,10 +107,10 @@ class BatchStore:
         A run that had it before writes nothing more. Returned are the pairs that are the run's.
         """
         call = SchemeCallRow
-        query = select(call).where(call.batch_id == batch_id, _is_left()).with_for_update()
+        query = select(call).where(call.batch_id == batch_id, call.status == QUEUED)
         with writing(self._engine) as session:
-            rows = [row for row in session.scalars(query) if _key(row) in jobs]
-            lookups = rows_of(session, [_key(row) for row in rows])
+            rows = [row for row in session.scalars(_in_order(query)) if _key(row) in jobs]
+            lookups = _lookups(session, rows)
             for row in rows:
                 row.status, row.fate, row.reason = QUEUED, None, None
                 row.flow_run_id, row.job_id, row.changed = flow_run_id, jobs[_key(row)], now()
@@ -108,30 +119,28 @@ class BatchStore:
             return {_key(row) for row in rows}
 
     def finish(self, flow_run_id: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """Store what became of pairs that a run has; return those that were its own."""
+        """Store what became of pairs that a run has; return those that were its own, as stored.
+
+        A result that a damaged row of the site cannot take is a failure of its pair.
+        """
         told = {(one.assembly_id, one.scheme_id): one for one in outcomes}
         with writing(self._engine) as session:
             rows = _locked(session, sorted(told))
             mine = [row for row in rows if row.flow_run_id == flow_run_id]
-            held = [row for row in mine if row.status == QUEUED]
-            lookups = rows_of(session, [_key(row) for row in held])
-            for row in held:
-                outcome = told[_key(row)]
-                finish(row, outcome.status, fate=outcome.fate, reason=outcome.reason)
-                row.attempts = outcome.attempts
-                complete = outcome.status is LookupStatus.COMPLETE
-                _show(session, row, lookups, dict(outcome.results) if complete else None)
-            return [told[_key(row)] for row in mine]
+            lookups = _lookups(session, [row for row in mine if row.status == QUEUED])
+            for row in mine:
+                _settle(session, row, told[_key(row)], lookups)
+            return [_as_stored(told[_key(row)], row) for row in mine]
 
-    def hand_back(self, batch_id: str, flow_run_id: str, to: str) -> int:
-        """Let another run, the night's, have what a run has not called yet; return how many."""
+    def hand_back(self, batch_id: str, flow_run_id: str, to: str) -> list[int]:
+        """Let another run, the night's, have what a run has not called yet; return the jobs."""
         call = SchemeCallRow
         left = (call.batch_id == batch_id, call.flow_run_id == flow_run_id, call.status == QUEUED)
         with writing(self._engine) as session:
-            rows = session.scalars(select(call).where(*left).with_for_update()).all()
+            rows = session.scalars(_in_order(select(call).where(*left))).all()
             for row in rows:
                 row.flow_run_id = to
-            return len(rows)
+            return [row.job_id for row in rows if row.job_id]
 
     def fail_left(self, batch_id: str, reason: str) -> list[int]:
         """Store that the machine failed what is left of a batch; return the jobs of it."""
@@ -144,12 +153,19 @@ class BatchStore:
     def _fail(self, which: ColumnElement[bool], reason: str) -> list[int]:
         query = select(SchemeCallRow).where(which, SchemeCallRow.status == QUEUED)
         with writing(self._engine) as session:
-            rows = session.scalars(query.with_for_update()).all()
-            lookups = rows_of(session, [_key(row) for row in rows])
+            rows = session.scalars(_in_order(query)).all()
+            lookups = _lookups(session, rows)
             for row in rows:
                 finish(row, LookupStatus.FAILED, fate=Fate.TRANSIENT, reason=reason)
                 _show(session, row, lookups)
             return [row.job_id for row in rows if row.job_id]
+
+    def holders(self, batch_id: str) -> set[str]:
+        """Return the runs that hold what is still to be called of a batch."""
+        call = SchemeCallRow
+        query = select(call.flow_run_id).where(call.batch_id == batch_id, call.status == QUEUED)
+        with reading(self._engine) as session:
+            return {run for run in session.scalars(query.distinct()) if run}
 
     def n_queued(self, batch_id: str) -> int:
         """Return how many pairs of a batch are still to be called."""
@@ -161,12 +177,6 @@ class BatchStore:
 
 def _key(row: SchemeCallRow) -> Key:
     return row.assembly_id, row.scheme_id
-
-
-def _is_left() -> ColumnElement[bool]:
-    call = SchemeCallRow
-    failed = (call.status == FAILED) & (call.fate == Fate.TRANSIENT.value)
-    return or_(call.status == QUEUED, failed)
 
 
 def _rows_to_claim(
@@ -188,13 +198,35 @@ def _rows_to_claim(
         session.execute(insert_row(SchemeCallRow).on_conflict_do_nothing(), new)
     rows = _locked(session, keys)
     unknown = [row for row in rows if not row.status]
-    known_before = rows_of(session, [_key(row) for row in unknown])
+    known_before = _lookups(session, unknown)
     for row in unknown:
         if _key(row) in known_before:
             scheme_version = wanted[row.scheme_id].scheme.version
             at = {"assembly_version": versions[_key(row)], "scheme_version": scheme_version}
             _take_over(session, row, at)
     return rows
+
+
+def _versions_now(
+    session: Session, pairs: Sequence[Pair], wanted: Mapping[int, Wanted]
+) -> dict[Key, int]:
+    """Return the assembly's version of each pair that is still to be called: a plan gets old."""
+    row, ids = AssemblyRow, sorted({one.assembly_id for one in pairs})
+    good = dict[int, int]()
+    for start in range(0, len(ids), IN_A_QUESTION):
+        some = ids[start : start + IN_A_QUESTION]
+        best = select(StrainRow.best_assembly).where(StrainRow.best_assembly.in_(some))
+        query = select(row.id, row.version).where(row.id.in_(some), row.id.in_(best))
+        for assembly, version in session.execute(query.where(row.status.in_(GOOD))):
+            good[assembly] = version or 1
+    schemes = select(SchemeRow.id, SchemeRow.version).where(SchemeRow.id.in_(list(wanted)))
+    as_planned = {
+        scheme
+        for scheme, version in session.execute(schemes)
+        if (version or 1) == wanted[scheme].scheme.version
+    }
+    keys = [(one.assembly_id, one.scheme_id) for one in pairs]
+    return {key: good[key[0]] for key in keys if key[0] in good and key[1] in as_planned}
 
 
 def _take_over(session: Session, row: SchemeCallRow, versions: Mapping[str, int]) -> None:
@@ -209,8 +241,22 @@ def _locked(session: Session, keys: Sequence[Key]) -> list[SchemeCallRow]:
     row, found = SchemeCallRow, list[SchemeCallRow]()
     for start in range(0, len(keys), IN_A_QUESTION):
         some = tuple_(row.assembly_id, row.scheme_id).in_(keys[start : start + IN_A_QUESTION])
-        query = select(row).where(some).order_by(row.assembly_id, row.scheme_id)
-        found += session.scalars(query.with_for_update().execution_options(populate_existing=True))
+        query = _in_order(select(row).where(some))
+        found += session.scalars(query.execution_options(populate_existing=True))
+    return found
+
+
+def _in_order(query: Select[tuple[SchemeCallRow]]) -> Select[tuple[SchemeCallRow]]:
+    """Let a query lock its rows in the order of their keys, as all that lock many do."""
+    call = SchemeCallRow
+    return query.order_by(call.assembly_id, call.scheme_id).with_for_update()
+
+
+def _lookups(session: Session, rows: Sequence[SchemeCallRow]) -> Lookups:
+    """Return what the site reads of pairs; PostgreSQL takes some thousands at once."""
+    keys, found = [_key(row) for row in rows], Lookups()
+    for start in range(0, len(keys), IN_A_QUESTION):
+        found |= rows_of(session, keys[start : start + IN_A_QUESTION])
     return found
 
 
@@ -222,14 +268,47 @@ def _take(row: SchemeCallRow, one: Wanted, version: int, facts: Mapping[str, Any
         setattr(row, name, value)
 
 
+def _settle(session: Session, row: SchemeCallRow, outcome: Outcome, lookups: Lookups) -> None:
+    """Write what became of a pair that is its run's; of a typing the most is written already."""
+    if row.status == QUEUED:
+        complete = outcome.status is LookupStatus.COMPLETE
+        fault = _fault(row, lookups) if complete else ""
+        if fault:
+            finish(row, LookupStatus.FAILED, fate=Fate.PERMANENT, reason=fault)
+        else:
+            finish(row, outcome.status, fate=outcome.fate, reason=outcome.reason)
+        is_new = complete and not (fault or outcome.is_stored)
+        _show(session, row, lookups, dict(outcome.results) if is_new else None)
+    elif not outcome.is_stored or row.status != LookupStatus.COMPLETE:
+        return  # settled before
+    row.attempts = outcome.attempts
+
+
+def _fault(row: SchemeCallRow, lookups: Lookups) -> str:
+    """Return why the site's row of a pair can take no result; empty if it can."""
+    try:
+        if known := lookups.get(_key(row)):
+            where = f"other_data of assembly {row.assembly_id} and scheme {row.scheme_id}"
+            decoded(known[-1].other_data, where)
+    except InconsistentInput as error:
+        return f"{error}; repair it, then call the pair again by force"
+    return ""
+
+
+def _as_stored(outcome: Outcome, row: SchemeCallRow) -> Outcome:
+    fate = Fate(row.fate) if row.fate else None
+    stored = {"status": LookupStatus(row.status), "fate": fate, "reason": row.reason or ""}
+    return outcome.model_copy(update=stored)
+
+
 def _show(
     session: Session,
     row: SchemeCallRow,
-    lookups: Mapping[Key, Sequence[AssemblyLookupRow]],
+    lookups: Lookups,
     results: dict[str, Any] | None = None,
 ) -> None:
     """Write what the site reads; of a damaged row only the status, so that others go on."""
-    known = lookups.get(_key(row), ())
+    known = lookups.get(_key(row)) or []
     try:
         write_lookup(session, row, results=results, rows=known)
     except InconsistentInput:

@@ -150,11 +150,18 @@ class JobStore:
                 session.execute(update(UserJobRow).where(some).values(**said))
 
     def add_run_to(self, job_ids: Sequence[int], flow_run_id: str) -> None:
-        """Say that one more run works on a batch's jobs."""
-        known = select(JobRunRow.job_id).where(JobRunRow.flow_run_id == flow_run_id)
+        """Say that a run works on a batch's jobs from now on; they are open."""
+        mine = JobRunRow.flow_run_id == flow_run_id
         with writing(self._engine) as session:
-            new = sorted(set(job_ids) - set(session.scalars(known)))
+            known = set(session.scalars(select(JobRunRow.job_id).where(mine)))
+            new = sorted(set(job_ids) - known)
             session.add_all(JobRunRow(flow_run_id=flow_run_id, job_id=one) for one in new)
+            for start in range(0, len(job_ids), AT_ONCE):
+                some = job_ids[start : start + AT_ONCE]
+                again = update(JobRunRow).where(mine, JobRunRow.job_id.in_(set(some) & known))
+                session.execute(again.values(started=now(), seen=now()))
+                queued = update(UserJobRow).where(UserJobRow.job_id.in_(some))
+                session.execute(queued.values(status=JobStatus.QUEUED.value))
 
     def open_of_run(self, flow_run_id: str) -> list[UserJob]:
         """Return the jobs of a run that are open, and that no other run has worked on since."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from blocks.errors import NoSuchRecord
 from blocks.genomics.legacy_json import decoded, encoded
 from blocks.genomics.records import Fate, LookupStatus
-from blocks.genomics.sessions import reading, writing
+from blocks.genomics.sessions import lock_name, reading, writing
 from blocks.genomics.tables import (
     AssemblyCallRow,
     AssemblyRow,
@@ -60,13 +60,14 @@ class NightStore:
         """
         query = select(NightRow).where(NightRow.flow_run_id == flow_run_id, NightRow.kind == kind)
         with writing(self._engine) as session:
+            lock_name(session, flow_run_id)
             row = session.scalar(query)
             if row is None:
                 facts = encoded(dict(parameters))
-                row = NightRow(flow_run_id=flow_run_id, kind=kind, parameters=facts, seen=now())
+                row = NightRow(flow_run_id=flow_run_id, kind=kind, parameters=facts)
                 session.add(row)
-                session.flush()
-            row.ended = None
+            row.ended, row.seen = None, now()
+            session.flush()
             return _night(row)
 
     def sign_of_life(self, night_id: int) -> bool:
@@ -111,6 +112,15 @@ class NightStore:
         query = select(NightRow.flow_run_id).where(NightRow.ended.is_(None)).distinct()
         with reading(self._engine) as session:
             return list(session.scalars(query))
+
+    def runs_at_work(self, night_id: int) -> set[str]:
+        """Return the flow runs that hold something of a night."""
+        found, queued = set[str](), LookupStatus.QUEUED.value
+        with reading(self._engine) as session:
+            for row in (SchemeCallRow, AssemblyCallRow):
+                mine = (row.night_id == night_id, row.status == queued)
+                found.update(filter(None, session.scalars(select(row.flow_run_id).where(*mine))))
+        return found
 
     def night(self, night_id: int | None = None) -> Night:
         """Return a night; the newest unless one is named.

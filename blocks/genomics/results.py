@@ -73,6 +73,7 @@ class CallStore:
             row.assembly_version = claim.assembly.version
             row.scheme_version = claim.scheme.version
             row.sent, row.changed = row.sent + 1, now()
+            row.night_id = row.batch_id = row.attempts = None  # no night's any more
             write_lookup(session, row)
             return _call(session, row, claim.scheme.description)
 
@@ -143,7 +144,8 @@ class CallStore:
         mine = SchemeCallRow.flow_run_id == flow_run_id
         query = select(SchemeCallRow).where(mine, SchemeCallRow.status == LookupStatus.QUEUED.value)
         with writing(self._engine) as session:
-            rows = session.scalars(query.with_for_update()).all()
+            ordered = query.order_by(SchemeCallRow.assembly_id, SchemeCallRow.scheme_id)
+            rows = session.scalars(ordered.with_for_update()).all()
             for row in rows:
                 finish(row, LookupStatus.FAILED, fate=fate, reason=reason)
                 write_lookup(session, row)

@@ -12,19 +12,20 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CTE,
-    BindParameter,
     ColumnElement,
     Engine,
     Executable,
+    Integer,
     Row,
     Select,
     and_,
-    bindparam,
     case,
+    column,
     func,
     literal,
     literal_column,
     select,
+    text,
     true,
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -42,14 +43,16 @@ WINDOW = 50_000  # assemblies
 COMPLETE: ColumnElement[str] = literal_column(
     "'COMPLETE'"
 )  # written out, so that the index of these rows is used
+ROOMY = text("SET LOCAL work_mem = '64MB'")  # a window fits, whatever the server's setting is
 MOST_SCHEMES = 30  # a bit of an integer for each
-IN_A_QUESTION = 2_000  # assemblies whose pairs are read at once
+IN_A_QUESTION = 4_000  # pairs that are looked up at once
 
 
 class Window(NamedTuple):
     """What was found among some assemblies, one after another in the order of their ids."""
 
     pairs: list[Pair]  # to be called, newest assembly first
+    again: list[Pair]  # to be called after all of those: the machine failed them before
     skipped: dict[int, Counter[Skip]]  # by scheme: pairs that are not, by reason
     n_assemblies: int  # that passed
     lowest: int  # id of the oldest assembly that was looked at
@@ -135,31 +138,36 @@ class PairSelection:
         lost: Collection[str],
     ) -> Window:
         with reading(self._engine) as session:
+            if session.get_bind().dialect.name == "postgresql":
+                session.execute(ROOMY)
             rows = session.execute(query).all()
-            found = [_lacks(row, wanted) for row in rows if row.id is not None]
+            found = [one for row in rows if row.id is not None for one in _lacks(row, wanted)]
             n_passed = rows[0].n_passed
-            window = Window([], {one.scheme.id: Counter() for one in wanted}, n_passed, low + 1)
+            window = Window([], [], {one.scheme.id: Counter() for one in wanted}, n_passed, low + 1)
             for start in range(0, len(found), IN_A_QUESTION):
                 some = found[start : start + IN_A_QUESTION]
                 _look_at(some, _standing(session, some, lost), window, force=force)
-        lacking = Counter(one.scheme.id for assembly in found for one in assembly.wanted)
+        lacking = Counter(one.wanted.scheme.id for one in found)
         for scheme, skipped in window.skipped.items():
             skipped[Skip.COMPLETE] += n_passed - lacking[scheme]
         return window
 
 
-class _Assembly(NamedTuple):
-    """A passed best assembly, and the schemes that it is not complete by."""
+class _Lacking(NamedTuple):
+    """A passed best assembly, and a scheme that it is not complete by."""
 
-    id: int
-    barcode: str
-    version: int
-    wanted: list[Wanted]
+    pair: Pair
+    wanted: Wanted
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.pair.assembly_id, self.pair.scheme_id
 
 
-def _lacks(row: Row[Any], wanted: Sequence[Wanted]) -> _Assembly:
+def _lacks(row: Row[Any], wanted: Sequence[Wanted]) -> list[_Lacking]:
     lacking = [one for bit, one in enumerate(wanted) if not row.bits & (1 << bit)]
-    return _Assembly(row.id, row.barcode or "", row.version, lacking)
+    name = row.barcode or ""
+    return [_Lacking(Pair(row.id, name, row.version, one.scheme.id), one) for one in lacking]
 
 
 def _within(column: InstrumentedAttribute[Any], low: int, high: int) -> ColumnElement[bool]:
@@ -187,12 +195,12 @@ def _lacking(
 
 
 def _passed(low: int, high: int, since: datetime | None) -> CTE:
-    """Return the assemblies of a window that are their strains' best, and good."""
+    """Return the assemblies of a window that are good and a strain's best, each once."""
     row, at = AssemblyRow, StrainRow
-    query = select(row.id, row.barcode, func.coalesce(row.version, 1).label("version"))
-    query = query.join(at, and_(at.id == row.strain_id, at.best_assembly == row.id)).where(
-        row.status.in_(GOOD), _within(row.id, low, high), _within(at.best_assembly, low, high)
-    )
+    version = func.coalesce(func.nullif(row.version, 0), 1)  # as for one assembly by itself
+    query = select(row.id, row.barcode, version.label("version"))
+    best = select(at.best_assembly).where(_within(at.best_assembly, low, high))
+    query = query.where(row.status.in_(GOOD), _within(row.id, low, high), row.id.in_(best))
     if since:
         query = query.where(row.created >= since)
     return query.cte("passed").prefix_with("MATERIALIZED")
@@ -218,40 +226,39 @@ def _done(wanted: Sequence[Wanted], low: int, high: int) -> CTE:
 
 
 def _look_at(
-    assemblies: Sequence[_Assembly],
+    lacking: Sequence[_Lacking],
     stand: Mapping[tuple[int, int], Standing],
     window: Window,
     *,
     force: bool,
 ) -> None:
-    """Sort what some assemblies lack into what is to be called, and what not."""
-    for assembly in assemblies:
-        for one in assembly.wanted:
-            stands = stand.get((assembly.id, one.scheme.id))
-            skip = why_not(stands, one, assembly.version, force=force)
-            if skip:
-                window.skipped[one.scheme.id][skip] += 1
-            else:
-                pair = Pair(assembly.id, assembly.barcode, assembly.version, one.scheme.id)
-                window.pairs.append(pair)
+    """Sort what assemblies lack into what is to be called, and what not."""
+    for one in lacking:
+        pair, stands = one.pair, stand.get(one.key)
+        skip = why_not(stands, one.wanted, pair.assembly_version, force=force)
+        if skip:
+            window.skipped[pair.scheme_id][skip] += 1
+        elif stands and stands.fate == Fate.TRANSIENT:
+            window.again.append(pair)
+        else:
+            window.pairs.append(pair)
 
 
 def _standing(
-    session: Session, assemblies: Sequence[_Assembly], lost: Collection[str]
+    session: Session, lacking: Sequence[_Lacking], lost: Collection[str]
 ) -> dict[tuple[int, int], Standing]:
-    """Return what is stored of what these assemblies lack, by the old site or by us.
+    """Return what is stored of what assemblies lack, by the old site or by us.
 
     Nobody wrote which version of an assembly an old result is of: it counts as the one of now.
     """
-    versions = {one.id: one.version for one in assemblies}
-    schemes = {one.scheme.id: one.scheme for assembly in assemblies for one in assembly.wanted}
-    found = dict[tuple[int, int], Standing]()
-    for row in session.execute(_old_results(list(versions), list(schemes))):
-        said, now = whole_number(row.version), schemes[row.scheme_id].version
-        stands = (LookupStatus.COMPLETE, None, versions[row.assembly_id])
-        version = now if said is None else said
-        found[row.assembly_id, row.scheme_id] = Standing(*stands, version, None)
-    for row in session.execute(_our_calls(list(versions), list(schemes))):
+    now, found = {one.key: one for one in lacking}, dict[tuple[int, int], Standing]()
+    for row in session.execute(_old_rows(list(now))):
+        one, said = now[row.assembly_id, row.scheme_id], whole_number(row.version)
+        status = row.status if row.status == LookupStatus.COMPLETE else ""
+        version = one.wanted.scheme.version if said is None else said
+        stands = Standing(status, None, one.pair.assembly_version, version, None)
+        found[one.key] = stands  # the newest of a pair comes last
+    for row in session.execute(_our_calls(list(now))):
         stands = Standing(*tuple(row)[3:])
         if stands.status == LookupStatus.QUEUED and row.flow_run_id in lost:
             stands = stands._replace(status=LookupStatus.FAILED.value, fate=Fate.TRANSIENT.value)
@@ -259,28 +266,33 @@ def _standing(
     return found
 
 
-def _our_calls(ids: Sequence[int], schemes: Sequence[int]) -> Executable:
-    call = SchemeCallRow
+def _our_calls(pairs: Sequence[tuple[int, int]]) -> Executable:
+    call, asked = SchemeCallRow, _table_of(pairs)
     facts = (call.status, call.fate, call.assembly_version, call.scheme_version, call.tool)
     query = select(call.assembly_id, call.scheme_id, call.flow_run_id, *facts)
-    return query.where(call.assembly_id.in_(_written_out(ids)), call.scheme_id.in_(schemes))
+    of_pair = and_(call.assembly_id == asked.c.column1, call.scheme_id == asked.c.column2)
+    return query.join_from(asked, call, of_pair)
 
 
-def _written_out(ids: Sequence[int]) -> BindParameter[Any]:
-    """Return numbers as part of the statement: the driver takes long over thousands of values."""
-    return bindparam("ids", ids, expanding=True, literal_execute=True, unique=True)
-
-
-def _old_results(ids: Sequence[int], schemes: Sequence[int]) -> Executable:
-    """Return what the old site completed and none of our runs has called since."""
-    row, call = AssemblyLookupRow, SchemeCallRow
+def _old_rows(pairs: Sequence[tuple[int, int]]) -> Executable:
+    """Return what the old site wrote of pairs that none of our runs has called since."""
+    row, call, asked = AssemblyLookupRow, SchemeCallRow, _table_of(pairs)
+    of_pair = and_(row.assembly_id == asked.c.column1, row.scheme_id == asked.c.column2)
     ours = and_(call.assembly_id == row.assembly_id, call.scheme_id == row.scheme_id)
     snp_call = func.coalesce(row.st_barcode, "").endswith(OF_AN_ASSEMBLY, autoescape=True)
-    query = select(row.assembly_id, row.scheme_id, row.version).outerjoin(call, ours)
-    # Of a scheme there are a million rows, of an assembly a few: the sum hides the wrong index.
-    of_these = (row.assembly_id.in_(_written_out(ids)), (row.scheme_id + 0).in_(schemes))
-    query = query.where(row.status == COMPLETE)
-    return query.where(*of_these, call.scheme_id.is_(None), ~snp_call).order_by(row.id)
+    facts = (row.assembly_id, row.scheme_id, row.status, row.version)
+    query = select(*facts).join_from(asked, row, of_pair).outerjoin(call, ours)
+    return query.where(call.scheme_id.is_(None), ~snp_call).order_by(row.id)
+
+
+def _table_of(pairs: Sequence[tuple[int, int]]) -> CTE:
+    """Return pairs as a table of the statement, its columns named as databases name them.
+
+    They are numbers, and thousands: written out, they are parsed once, by the database.
+    """
+    rows = ",".join(f"({int(assembly)},{int(scheme)})" for assembly, scheme in pairs)
+    columns = (column("column1", Integer), column("column2", Integer))
+    return text(f"VALUES {rows}").columns(*columns).cte("asked")
 
 
 def _plain(moment: datetime | None) -> datetime | None:

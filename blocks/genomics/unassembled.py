@@ -1,11 +1,11 @@
 """Strains without a valid assembly, the reads that one could be made of, and who works on those."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import NamedTuple
 
-from sqlalchemy import Engine, func, or_, select
+from sqlalchemy import ColumnElement, Engine, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -13,12 +13,12 @@ from blocks.errors import InvalidRequest
 from blocks.genomics.pairs import Skip
 from blocks.genomics.records import Fate, LookupStatus
 from blocks.genomics.selection import GOOD
-from blocks.genomics.sessions import reading, writing
+from blocks.genomics.sessions import printable, reading, writing
 from blocks.genomics.tables import AssemblyCallRow, AssemblyRow, StrainRow, TraceRow, now
 from blocks.genomics.uploads import parse_accession
 
 WINDOW = 2_000  # strains
-ILLUMINA, PAIRED = "illumina", "paired"
+ILLUMINA, PAIRED, UNPAIRED = "illumina", "paired", "unpaired"
 QUEUED = LookupStatus.QUEUED.value
 
 
@@ -32,6 +32,11 @@ class Unassembled(NamedTuple):
     fate: str | None = None
     tool: str | None = None
 
+    @property
+    def was_tried(self) -> bool:
+        """Whether the machine failed it before: it is sent after what was never tried."""
+        return self.fate == Fate.TRANSIENT
+
 
 class AssemblyCallStore:
     """Who assembles which reads. Every method is one transaction."""
@@ -39,23 +44,51 @@ class AssemblyCallStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def windows(self, *, since: datetime | None = None) -> Iterator[list[Unassembled]]:
-        """Return strains without a valid assembly, from the newest to the oldest.
+    def windows(
+        self, *, since: datetime | None = None, lost: Collection[str] = ()
+    ) -> Iterator[list[Unassembled]]:
+        """Return strains without a valid assembly, window by window from the newest to the oldest.
 
         Args:
             since: Only strains that are in the database since then; without a zone it is UTC.
+            lost: Runs on which nobody works: what they left counts as failed by the machine.
         """
-        high = None
+        below: int | None = None
+        while strains := self.window(below=below, since=since, lost=lost):
+            yield strains
+            below = strains[-1].strain_id
+
+    def window(
+        self,
+        *,
+        below: int | None = None,
+        since: datetime | None = None,
+        lost: Collection[str] = (),
+    ) -> list[Unassembled]:
+        """Return the newest strains without a valid assembly, or those below one."""
         if since and since.tzinfo:
             since = since.astimezone(UTC).replace(tzinfo=None)
-        while True:
-            with reading(self._engine) as session:
-                strains = _without_assembly(session, high, since)
-                if not strains:
-                    return
-                found = _with_reads(session, strains)
-            yield found
-            high = found[-1].strain_id
+        with reading(self._engine) as session:
+            strains = _without_assembly(session, below, since)
+            return _with_reads(session, strains, lost) if strains else []
+
+    def claim_for_night(
+        self, strain: Unassembled, tool: str, *, flow_run_id: str, night_id: int, force: bool
+    ) -> bool:
+        """Take a strain's reads for a night, if nobody has them or has settled them meanwhile."""
+        with writing(self._engine) as session:
+            row = _row(session, in_order(strain.reads))
+            claimed = (row.night_id, row.flow_run_id, row.strain_id)
+            if claimed == (night_id, flow_run_id, strain.strain_id):
+                return row.status == QUEUED  # claimed before an answer that never came
+            now_stands = strain._replace(stands=row.status or None, fate=row.fate, tool=row.tool)
+            if why_not_assembled(now_stands, tool, force=force):
+                return False
+            if not _lacks_assembly(session, strain.strain_id):  # a window gets old
+                return False
+            _take(row, flow_run_id, tool)
+            row.strain_id, row.night_id = strain.strain_id, night_id
+            return True
 
     def claim(
         self,
@@ -63,8 +96,7 @@ class AssemblyCallStore:
         *,
         flow_run_id: str,
         tool: str,
-        strain_id: int | None = None,
-        night_id: int | None = None,
+        job_id: int,
         held_by: str = "",
     ) -> str:
         """Take the right to assemble some reads, if no other run has it; return who has it.
@@ -73,8 +105,7 @@ class AssemblyCallStore:
             reads: In any order.
             flow_run_id: Who asks.
             tool: What will assemble, with its version.
-            strain_id: Whose they are, if that is known.
-            night_id: Of the night that sends them.
+            job_id: That the run works on.
             held_by: A run that hands its right over, or that is over or lost.
         """
         with writing(self._engine) as session:
@@ -82,18 +113,24 @@ class AssemblyCallStore:
             holder = row.flow_run_id or ""
             if row.status == QUEUED and holder not in (flow_run_id, held_by):
                 return holder
-            row.status, row.fate, row.reason = QUEUED, None, None
-            row.flow_run_id, row.tool, row.changed = flow_run_id, tool, now()
-            row.strain_id = strain_id or row.strain_id
-            row.night_id = night_id if night_id or not held_by else row.night_id
+            if not held_by:
+                row.night_id = None
+            _take(row, flow_run_id, tool)
+            row.job_id = job_id
             return flow_run_id
 
-    def begin(self, reads: str, flow_run_id: str, job_id: int) -> None:
-        """Say which job a run makes of reads that it has."""
+    def tool(self, reads: str) -> str:
+        """Return what assembles some reads, or did; empty if nothing has."""
+        with reading(self._engine) as session:
+            row = session.get(AssemblyCallRow, in_order(reads))
+            return (row.tool or "") if row else ""
+
+    def tried(self, reads: str, flow_run_id: str) -> None:
+        """Count one more try to get reads; people read the count, and nothing decides by it."""
         with writing(self._engine) as session:
             row = _row(session, in_order(reads))
             if row.flow_run_id == flow_run_id:
-                row.job_id = job_id
+                row.attempts = (row.attempts or 0) + 1
 
     def finish(
         self,
@@ -103,7 +140,6 @@ class AssemblyCallStore:
         fate: Fate | None = None,
         reason: str = "",
         failed: bool = False,
-        attempts: int = 1,
     ) -> None:
         """Store what became of reads, unless they are another run's now.
 
@@ -113,14 +149,13 @@ class AssemblyCallStore:
             fate: None: there is a valid assembly; permanent also of one of poor quality.
             reason: Why there is none.
             failed: Whether there is no assembly at all.
-            attempts: How often the longest step was tried.
         """
         with writing(self._engine) as session:
             row = _row(session, in_order(reads))
             if row.flow_run_id == flow_run_id and row.status == QUEUED:
                 status = LookupStatus.FAILED if failed else LookupStatus.COMPLETE
                 row.status, row.fate = status.value, fate.value if fate else None
-                row.reason, row.attempts, row.changed = reason or None, attempts, now()
+                row.reason, row.changed = printable(reason) or None, now()
 
     def fail_open(self, flow_run_id: str, fate: Fate, reason: str) -> int:
         """Store that what a run left open has failed; return how many reads that were."""
@@ -130,8 +165,16 @@ class AssemblyCallStore:
             rows = session.scalars(query.with_for_update()).all()
             for row in rows:
                 row.status, row.fate = LookupStatus.FAILED.value, fate.value
-                row.reason, row.changed = reason, now()
+                row.reason, row.changed = printable(reason), now()
             return len(rows)
+
+    def fail_if_open(self, reads: str, night_id: int, reason: str) -> None:
+        """Store that the machine failed what a night sent, if its run left it open."""
+        with writing(self._engine) as session:
+            row = _row(session, in_order(reads))
+            if row.night_id == night_id and row.status == QUEUED:
+                row.status, row.fate = LookupStatus.FAILED.value, Fate.TRANSIENT.value
+                row.reason, row.changed = printable(reason), now()
 
     def open_runs(self) -> list[str]:
         """Return the flow runs that hold reads."""
@@ -170,12 +213,18 @@ def _row(session: Session, reads: str) -> AssemblyCallRow:
     return session.get_one(AssemblyCallRow, reads, with_for_update=True)
 
 
+def _take(row: AssemblyCallRow, flow_run_id: str, tool: str) -> None:
+    row.status, row.fate, row.reason = QUEUED, None, None
+    row.flow_run_id, row.tool, row.attempts, row.changed = flow_run_id, tool, None, now()
+
+
 def _without_assembly(
     session: Session, high: int | None, since: datetime | None
 ) -> list[tuple[int, str]]:
     best = AssemblyRow.id == StrainRow.best_assembly
     query = select(StrainRow.id, func.coalesce(StrainRow.strain, "")).outerjoin(AssemblyRow, best)
-    query = query.where(or_(AssemblyRow.id.is_(None), AssemblyRow.status.not_in(GOOD)))
+    status = func.coalesce(AssemblyRow.status, "")
+    query = query.where(or_(AssemblyRow.id.is_(None), status.not_in(GOOD)))
     if high is not None:
         query = query.where(StrainRow.id < high)
     if since:
@@ -184,10 +233,17 @@ def _without_assembly(
     return [(strain_id, name) for strain_id, name in found]
 
 
-def _with_reads(session: Session, strains: Sequence[tuple[int, str]]) -> list[Unassembled]:
+def _lacks_assembly(session: Session, strain_id: int) -> bool:
+    best = select(AssemblyRow.status).join(StrainRow, StrainRow.best_assembly == AssemblyRow.id)
+    return session.scalar(best.where(StrainRow.id == strain_id)) not in GOOD
+
+
+def _with_reads(
+    session: Session, strains: Sequence[tuple[int, str]], lost: Collection[str]
+) -> list[Unassembled]:
     traces = _traces(session, [strain_id for strain_id, _ in strains])
-    reads = {strain_id: _accession(own) for strain_id, own in traces.items()}
-    stand = _standing(session, [text for text in reads.values() if text])
+    reads = {strain_id: accession_of(own) for strain_id, own in traces.items()}
+    stand = _standing(session, [text for text in reads.values() if text], lost)
     found = list[Unassembled]()
     for strain_id, name in strains:
         text = reads.get(strain_id, "")
@@ -197,25 +253,33 @@ def _with_reads(session: Session, strains: Sequence[tuple[int, str]]) -> list[Un
 
 def _traces(session: Session, strains: Sequence[int]) -> dict[int, list[TraceRow]]:
     row, found = TraceRow, dict[int, list[TraceRow]]()
-    query = select(row).where(
-        row.strain_id.in_(strains),
-        func.lower(row.seq_platform).contains(ILLUMINA),
-        func.lower(row.seq_library).contains(PAIRED),
-        row.accession.is_not(None),
-    )
+    query = select(row).where(row.strain_id.in_(strains), *can_be_assembled())
     for trace in session.scalars(query.order_by(row.id)):
         if trace.strain_id:
             found.setdefault(trace.strain_id, []).append(trace)
     return found
 
 
-def _accession(traces: Sequence[TraceRow]) -> str:
+def can_be_assembled() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of reads that can be assembled: Illumina, paired-end, and named."""
+    row = TraceRow
+    library = func.lower(row.seq_library)
+    return (
+        func.lower(row.seq_platform).contains(ILLUMINA),
+        library.contains(PAIRED),
+        ~library.contains(UNPAIRED),
+        row.accession.is_not(None),
+    )
+
+
+def accession_of(traces: Sequence[TraceRow]) -> str:
     """Return a strain's reads as `user_jobs.accession` has them; an upload comes before runs."""
     for trace in traces:
         files = [PurePath(one).name for one in (trace.read_location or "").split(",") if one]
         if len(files) == 2:  # noqa: PLR2004 - read 1 and read 2
             return _usable(f"{trace.accession}#{files[0]}#{files[1]}")
-    return _usable(",".join(sorted({trace.accession or "" for trace in traces})))
+    accessions = ",".join({trace.accession or "": None for trace in traces})
+    return _usable(in_order(accessions))  # one row may name several runs
 
 
 def _usable(text: str) -> str:
@@ -227,8 +291,13 @@ def _usable(text: str) -> str:
 
 
 def _standing(
-    session: Session, reads: Sequence[str]
+    session: Session, reads: Sequence[str], lost: Collection[str]
 ) -> Mapping[str, tuple[str, str | None, str | None]]:
-    row = AssemblyCallRow
-    query = select(row.reads, row.status, row.fate, row.tool).where(row.reads.in_(reads))
-    return {text: (status, fate, tool) for text, status, fate, tool in session.execute(query)}
+    row, found = AssemblyCallRow, dict[str, tuple[str, str | None, str | None]]()
+    query = select(row.reads, row.status, row.fate, row.tool, row.flow_run_id)
+    for text, status, fate, tool, run in session.execute(query.where(row.reads.in_(reads))):
+        if status == QUEUED and run in lost:
+            found[text] = (LookupStatus.FAILED.value, Fate.TRANSIENT.value, tool)
+        else:
+            found[text] = (status, fate, tool)
+    return found

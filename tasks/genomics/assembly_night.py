@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
+from uuid import uuid4
 
 from blocks.connections import EnteroBase, Toolchain
 from blocks.genomics.nights import Night
 from blocks.genomics.pairs import Limits, Skip
 from blocks.genomics.records import Fate
 from blocks.genomics.unassembled import Unassembled, why_not_assembled
-from tasks.fan_out import COMPLETED, Send
+from tasks.fan_out import Send
 from tasks.genomics.night import LISTED, Counts, Plan, counted, watched
 from tasks.genomics.night_report import MOST_FAILURES, Part
 from tasks.genomics.night_steps import Request, shown_progress
@@ -39,7 +40,8 @@ async def plan_strains(
 
 def _plan(lims: EnteroBase, tool: str, limits: Limits, lost: Collection[str]) -> Plan:
     began, eligible, n_looked_at = time.monotonic(), 0, 0
-    skipped, listed = Counter[Skip](), list[tuple[str, str]]()
+    skipped = Counter[Skip]()
+    first, then = list[tuple[str, str]](), list[tuple[str, str]]()
     room = min(limits.limit or LISTED, LISTED)
     for strains in lims.store().assembling.windows(since=limits.since, lost=lost):
         n_looked_at += len(strains)
@@ -49,12 +51,13 @@ def _plan(lims: EnteroBase, tool: str, limits: Limits, lost: Collection[str]) ->
                 skipped[skip] += 1
                 continue
             eligible += 1
+            listed = then if strain.was_tried else first
             if len(listed) < room:
                 listed.append((strain.reads, ""))
     reasons = {str(reason): number for reason, number in skipped.items()}
     return Plan(
         counts=[Counts(scheme="", eligible=eligible, skipped=reasons)],
-        listed=listed,
+        listed=(first + then)[:room],
         n_looked_at=n_looked_at,
         took_s=round(time.monotonic() - began, 3),
     )
@@ -87,6 +90,7 @@ async def assemble_found(
         wall_s=round(time.monotonic() - began, 1),
         failures=await stored(store.assembly_failures, night.id, limit=MOST_FAILURES),
         progress=how_far,
+        was_ended=going.was_ended,
     )
     await stored(store.end, night.id, part.model_dump(mode="json"))
     return part
@@ -106,24 +110,36 @@ class AssemblyNight:
         self._store = lims.store()
         self._night, self._tool, self._request = night, tool, request
         self._room = request.limits.limit
+        self.was_ended = False
         self._running = set[asyncio.Task[None]]()
 
     async def go(self, send: Send) -> None:
         """Claim and send until there is nothing left, or no room, or the night is ended."""
-        below: int | None = None
-        since = self._request.limits.since
         try:
-            while strains := await stored(self._store.assembling.window, below=below, since=since):
-                for strain in strains:
-                    if not await self._sent(strain, send):
-                        break
-                below = strains[-1].strain_id
-                if self._room == 0:
-                    break
+            n_again = await self._go_over(send, again=False)
+            if n_again:
+                await self._go_over(send, again=True)
             await self._until_fewer_than(1)
         finally:
             for task in self._running:
                 task.cancel()
+
+    async def _go_over(self, send: Send, *, again: bool) -> int:
+        """Send what was never tried, or what the machine failed; return how much of that there is.
+
+        One after the other: what fails every night keeps nothing else waiting.
+        """
+        below: int | None = None
+        n_again, since = 0, self._request.limits.since
+        while self._room != 0 and (
+            strains := await stored(self._store.assembling.window, below=below, since=since)
+        ):
+            n_again += sum(one.was_tried for one in strains)
+            for strain in strains:
+                if strain.was_tried is again and not await self._sent(strain, send):
+                    break
+            below = strains[-1].strain_id
+        return n_again
 
     async def _sent(self, strain: Unassembled, send: Send) -> bool:
         """Send a strain if it is to be sent; return whether the night goes on."""
@@ -131,8 +147,9 @@ class AssemblyNight:
         if why_not_assembled(strain, self._tool, force=limits.force):
             return True
         await self._until_fewer_than(self._request.fan_out.concurrency)
-        if self._room == 0 or not await stored(self._store.nights.goes_on, self._night.id):
-            self._room = 0
+        if not await stored(self._store.nights.goes_on, self._night.id):
+            self._room, self.was_ended = 0, True
+        if self._room == 0:
             return False
         mine = await stored(
             self._store.assembling.claim_for_night,
@@ -164,7 +181,6 @@ class AssemblyNight:
             "toolchain": self._request.toolchain,
             "sent_by": self._night.flow_run_id,
         }
-        ended = await send(parameters, f"{self._night.id}-{strain.reads}")
-        if ended != COMPLETED:
-            why = f"its run ended {ended}"
-            await stored(self._store.assembling.fail_if_open, strain.reads, self._night.id, why)
+        ended = await send(parameters, str(uuid4()))
+        why = f"its run ended {ended}"
+        await stored(self._store.assembling.fail_if_open, strain.reads, self._night.id, why)

@@ -41,14 +41,18 @@ class BatchEnded(Record):
     n_handed_back: int = Field(default=0, description="left for later, as somebody waited")
 
 
-async def begin_batch(lims: EnteroBase, batch_id: str, run_id: str) -> list[Claim]:
+async def begin_batch(lims: EnteroBase, batch: Batch, run_id: str) -> list[Claim]:
     """Take a batch's pairs, each with its job; what another run of the batch finished is left out.
+
+    Of a night that is over there are none: a run that waited long for a slot begins nothing.
 
     Raises:
         TransientError: the database is away for long.
     """
     store = lims.store()
-    waiting = await stored(store.batches.waiting, batch_id)
+    if not await stored(store.nights.goes_on, batch.night_id):
+        return []
+    waiting = await stored(store.batches.waiting, batch.id)
     schemes = await _schemes(store.schemes, {one.scheme_id for one in waiting})
     jobs = {one.key: one.job_id for one in waiting if one.job_id}
     new = [one for one in waiting if not one.job_id]
@@ -56,7 +60,7 @@ async def begin_batch(lims: EnteroBase, batch_id: str, run_id: str) -> list[Clai
     ids = await stored(store.jobs.start_many, about, run_id)
     await stored(store.jobs.add_run_to, list(jobs.values()), run_id)
     jobs |= {one.key: job for one, job in zip(new, ids, strict=True)}
-    mine = await stored(store.batches.begin, batch_id, run_id, jobs)
+    mine = await stored(store.batches.begin, batch.id, run_id, jobs)
     return [_claim(one, schemes, jobs, run_id) for one in waiting if one.key in mine]
 
 
@@ -83,31 +87,37 @@ async def call_claims(
     claims: Sequence[Claim],
     *,
     someone_waits: Callable[[], Awaitable[bool]],
-) -> tuple[BatchEnded, list[BaseException]]:
-    """Call the pairs of a batch and store what comes of them as it comes; return bugs too.
+) -> tuple[BatchEnded, BaseException | None]:
+    """Call the pairs of a batch and store what comes of them as it comes; return a bug, too.
 
-    When the night is ended, or somebody more urgent waits, what is not begun is handed back.
+    When the night is ended, or somebody more urgent waits, what is not begun is handed back. One
+    pair is begun at least, so that a batch that is handed back again and again gets on.
     """
     run_id = claims[0].flow_run_id if claims else ""
     goes_on, tools = _asked_seldom(lims, batch), {one.job_id: one.tool for one in claims}
-    counted, bugs = Counter[str](), list[BaseException]()
+    counted, first_bug, n_begun = Counter[str](), None, 0
 
     async def call(claim: Claim) -> Called:
         return await call_pair(lims, programs, claim)
 
     async def may_begin() -> bool:
-        return not await someone_waits() and await goes_on()
+        nonlocal n_begun
+        n_begun += 1
+        return await goes_on() and (n_begun == 1 or not await someone_waits())
 
     async with alive(lims, run_id):
         async for ended, broken in outcomes(claims, call, at_once=batch.at_once, goes_on=may_begin):
             await _store(lims, run_id, ended, tools)
             counted.update(_told(one) for one in ended)
-            bugs += broken
             for bug in broken:
                 logger.error("a bug in a call of batch %s", batch.id, exc_info=bug)
-    left = await stored(lims.store().batches.hand_back, batch.id, run_id, batch.night_run)
+            first_bug = first_bug or next(iter(broken), None)  # each holds on to its frames
+    store = lims.store()
+    left = await stored(store.batches.hand_back, batch.id, run_id, batch.night_run)
+    await stored(store.jobs.add_run_to, left, batch.night_run)
     await _close_forgotten(lims, run_id, [one.job_id for one in claims])
-    return BatchEnded(n_pairs=len(claims), outcomes=dict(counted), n_handed_back=left), bugs
+    told = {"n_pairs": len(claims), "outcomes": dict(counted), "n_handed_back": len(left)}
+    return BatchEnded.model_validate(told), first_bug
 
 
 async def _store(

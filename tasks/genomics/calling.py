@@ -126,8 +126,10 @@ async def outcome_of(claim: Claim, call: Call, *, tries: int = TRIES) -> Outcome
         found = await patiently(
             lambda: call(claim), tries=tries, first_wait_s=WAIT_S, on_failure=failures.append
         )
-    except (ProgramError, DataError, TransientError) as failure:
-        return _failed(claim, failure, attempts=max(1, len(failures)))
+    except TransientError as failure:
+        return _failed(claim, failure, attempts=len(failures))
+    except (ProgramError, DataError) as failure:
+        return _failed(claim, failure, attempts=len(failures) + 1)
     return Outcome(
         **_of(claim),
         status=LookupStatus.COMPLETE,
@@ -171,18 +173,24 @@ async def outcomes(
     left, running = iter(claims), dict[asyncio.Task[Outcome], Claim]()
     ended, bugs, told = list[Outcome](), list[BaseException](), time.monotonic()
     await _fill(running, left, call, at_once, goes_on)
-    while running:
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            claim, bug = running.pop(task), task.exception()
-            ended.append(_buggy(claim, bug) if bug else task.result())
-            bugs += [bug] if bug else []
-        await _fill(running, left, call, at_once, goes_on)
-        if time.monotonic() - told >= TELL_EVERY_S:
+    try:
+        while running:
+            done, _ = await asyncio.wait(
+                running, timeout=TELL_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                claim, bug = running.pop(task), task.exception()
+                ended.append(_buggy(claim, bug) if bug else task.result())
+                bugs += [bug] if bug else []
+            await _fill(running, left, call, at_once, goes_on)
+            if ended and time.monotonic() - told >= TELL_EVERY_S:
+                yield ended, bugs
+                ended, bugs, told = [], [], time.monotonic()
+        if ended:
             yield ended, bugs
-            ended, bugs, told = [], [], time.monotonic()
-    if ended or bugs:
-        yield ended, bugs
+    finally:
+        for task in running:
+            task.cancel()
 
 
 async def _fill(

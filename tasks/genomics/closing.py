@@ -16,6 +16,7 @@ from blocks.genomics.store import EnteroStore
 from blocks.record import Record
 from tasks.genomics.dispatch import Handler, handler_of
 from tasks.genomics.fates import fate_of
+from tasks.patience import stored
 from tasks.policies import step
 from tasks.prefect_runs import crash, run_state
 from tasks.runs import SECOND_LOOK_S, RunState, why_lost, why_over
@@ -70,13 +71,27 @@ async def close_run(lims: EnteroBase, run_id: str, fate: Fate, reason: str) -> N
         DataError: a row of the site is damaged.
     """
     store = lims.store()
-    for night in await asyncio.to_thread(store.nights.end_of_run, run_id):
+    nights = await stored(store.nights.end_of_run, run_id)
+    for night in nights:
         if _in_its_process(night):
-            jobs = await asyncio.to_thread(store.batches.fail_night, night.id, reason)
-            await asyncio.to_thread(store.jobs.close_many, jobs, JobStatus.FAILED)
-    await asyncio.to_thread(store.calls.fail_open, run_id, fate, reason)
-    await asyncio.to_thread(store.assembling.fail_open, run_id, fate, reason)
+            await _close_runs_of(lims, night, reason)
+    # What a night's own run still holds was never tried: its failure is not theirs.
+    fate = Fate.TRANSIENT if nights else fate
+    await stored(store.calls.fail_open, run_id, fate, reason)
+    await stored(store.assembling.fail_open, run_id, fate, reason)
     await asyncio.to_thread(_close_jobs, store, run_id, reason)
+
+
+async def _close_runs_of(lims: EnteroBase, night: Night, reason: str) -> None:
+    """Close the runs that a night had in its own process, which is gone, and tell Prefect."""
+    store = lims.store()
+    children = await asyncio.to_thread(store.nights.runs_at_work, night.id)
+    jobs = await asyncio.to_thread(store.batches.fail_night, night.id, reason)
+    await asyncio.to_thread(store.jobs.close_many, jobs, JobStatus.FAILED)
+    for run_id in sorted(children - {night.flow_run_id}):
+        await close_run(lims, run_id, Fate.TRANSIENT, f"its night is over: {reason}")
+        if (await run_state(run_id)).holds_a_slot:
+            await crash(run_id, reason)
 
 
 def _in_its_process(night: Night) -> bool:

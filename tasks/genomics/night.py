@@ -1,6 +1,7 @@
 """A night over one species database: what there is to do, sent in batches, and what came of it."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
@@ -12,9 +13,11 @@ from uuid import uuid4
 from pydantic import Field
 
 from blocks.connections import EnteroBase, Toolchain
+from blocks.errors import InconsistentInput, TransientError
 from blocks.genomics.nights import Night
+from blocks.genomics.nomenclature import SchemeStore
 from blocks.genomics.pairs import Limits, Pair, Skip, Wanted
-from blocks.genomics.records import JobStatus
+from blocks.genomics.records import JobStatus, Scheme
 from blocks.genomics.selection import Window
 from blocks.record import Record
 from tasks.fan_out import COMPLETED, Engine, FanOut, Send
@@ -23,10 +26,13 @@ from tasks.genomics.closing import lost_runs
 from tasks.genomics.tools import tool_of
 from tasks.life import Life
 from tasks.patience import stored
+from tasks.prefect_runs import crash, run_state
+
+logger = logging.getLogger(__name__)
 
 LISTED = 1_000  # pairs that a report names
 ROUNDS = 3  # of one batch whose run crashes
-WATCH_EVERY_S = 2.0
+WATCH_EVERY_S, LONGEST_WATCH_S = 2.0, 60.0
 
 
 class Counts(Record):
@@ -76,13 +82,29 @@ async def wanted_schemes(
 
     Raises:
         NoSuchRecord: there is no scheme of a name.
+        InconsistentInput: one that is named has no alleles yet.
     """
     store = lims.store().schemes
     if names is None:
-        schemes = await stored(store.automatic)
+        automatic = await stored(store.automatic)
+        schemes = [one for one in automatic if await _can_be_called(store, one)]
     else:
         schemes = [await stored(store.scheme, name) for name in names]
+        for one in schemes:
+            if not await _can_be_called(store, one):
+                msg = f"scheme {one.description} has no alleles: see 'limsflow scheme load'"
+                raise InconsistentInput(msg)
     return [Wanted(scheme, await tool_of(scheme, programs)) for scheme in schemes]
+
+
+async def _can_be_called(store: SchemeStore, scheme: Scheme) -> bool:
+    """Whether a scheme has what it is called with: before its first load, every call would fail."""
+    if not scheme.is_nomenclature:
+        return True
+    n_alleles, *_ = await stored(store.allele_stamp, scheme.id)
+    if not n_alleles:
+        logger.warning("scheme %s has no alleles yet; not called", scheme.description)
+    return bool(n_alleles)
 
 
 async def lost_run_ids(lims: EnteroBase, stale_after: timedelta) -> set[str]:
@@ -96,22 +118,22 @@ def plan_pairs(
     """Return what a night would call: counts of all, and names of the first."""
     began, names = time.monotonic(), {one.scheme.id: one.scheme.description for one in wanted}
     eligible, skipped = Counter[int](), {scheme: Counter[Skip]() for scheme in names}
-    listed, n_looked_at = list[tuple[str, str]](), 0
+    first, then, n_looked_at = list[Pair](), list[Pair](), 0
     store, room = lims.store().pairs, min(limits.limit or LISTED, LISTED)
     options = {"since": limits.since, "force": limits.force, "lost": lost or set[str]()}
     for window in store.windows(wanted, **options):  # pyright: ignore[reportArgumentType] - by name
         n_looked_at += window.n_assemblies
-        eligible.update(pair.scheme_id for pair in window.pairs)
+        eligible.update(pair.scheme_id for pair in (*window.pairs, *window.again))
         for scheme, reasons in window.skipped.items():
             skipped[scheme].update(reasons)
-        more = window.pairs[: room - len(listed)]
-        listed += [(pair.barcode, names[pair.scheme_id]) for pair in more]
+        first += window.pairs[: room - len(first)]
+        then += window.again[: room - len(then)]
     poor = store.failed_quality_control(limits.since)
     return Plan(
         counts=[
             _counts(name, eligible[scheme], skipped[scheme], poor) for scheme, name in names.items()
         ],
-        listed=listed,
+        listed=[(one.barcode, names[one.scheme_id]) for one in (*first, *then)[:room]],
         n_looked_at=n_looked_at,
         took_s=round(time.monotonic() - began, 3),
     )
@@ -152,21 +174,40 @@ class PairNight:
         self._wanted = {one.scheme.id: one for one in wanted}
         self._limits, self._how, self._names = limits, how, names
         self._room = limits.limit
+        self.was_ended = False
         self._running = set[asyncio.Task[None]]()
 
     async def go(self, send: Send) -> None:
         """Claim and send until there is nothing left, or no room, or the night is ended."""
-        below: int | None = None
         try:
-            while self._has_room() and (window := await self._window(below)):
-                await self._send_some(window.pairs, send)
-                if not await stored(self._store.nights.goes_on, self._night.id):
-                    break
-                below = window.lowest
+            n_again = await self._go_over(send, again=False)
+            if n_again:
+                await self._go_over(send, again=True)
             await self._until_fewer_than(1)
         finally:
             for task in self._running:
                 task.cancel()
+
+    async def _go_over(self, send: Send, *, again: bool) -> int:
+        """Send what was never tried, or what the machine failed; return how much of that there is.
+
+        One after the other: what fails every night keeps nothing else waiting.
+        """
+        below: int | None = None
+        n_again = 0
+        while self._has_room() and (window := await self._window(below)):
+            n_again += len(window.again)
+            await self._send_some(window.again if again else window.pairs, send)
+            if not await self._goes_on():
+                break
+            below = window.lowest
+        return n_again
+
+    async def _goes_on(self) -> bool:
+        """Whether nobody has ended the night: a person, or a reconciler that took it for lost."""
+        if not self.was_ended:
+            self.was_ended = not await stored(self._store.nights.goes_on, self._night.id)
+        return not self.was_ended
 
     async def _window(self, below: int | None) -> Window | None:
         wanted, limits = list(self._wanted.values()), self._limits
@@ -180,7 +221,7 @@ class PairNight:
         start = 0
         while start < len(pairs) and self._has_room():
             await self._until_fewer_than(self._how.concurrency)
-            if not await stored(self._store.nights.goes_on, self._night.id):
+            if not await self._goes_on():
                 return
             size = min(self._how.batch_size, self._room or self._how.batch_size)
             some, start = pairs[start : start + size], start + size
@@ -229,20 +270,29 @@ class PairNight:
             n_sent += 1
             ended = await send(parameters, f"{batch_id}-{n_sent}")
             left = await stored(self._store.batches.n_queued, batch_id)
-            crashed += ended != COMPLETED
-            stopped = not await stored(self._store.nights.goes_on, night.id)
             if not left:
                 return
-            if stopped or crashed >= self._rounds:
-                why = "the night was ended" if stopped else f"the run of its batch ended {ended}"
+            if ended != COMPLETED:
+                crashed += 1
+                await self._tell_prefect(batch_id, ended)
+            if not await self._goes_on() or crashed >= self._rounds:
+                stopped = "the night was ended"
+                why = stopped if self.was_ended else f"the run of its batch ended {ended}"
                 jobs = await stored(self._store.batches.fail_left, batch_id, why)
                 await stored(self._store.jobs.close_many, jobs, JobStatus.FAILED)
                 return
 
+    async def _tell_prefect(self, batch_id: str, ended: str) -> None:
+        """Say of runs whose process died that they do nothing more: nobody else will."""
+        holders = await stored(self._store.batches.holders, batch_id)
+        for run_id in sorted(holders - {self._night.flow_run_id}):
+            if (await run_state(run_id)).holds_a_slot:
+                await crash(run_id, f"its process ended: {ended}")
+
     @property
     def _rounds(self) -> int:
         """How often a batch may crash: another host may do what one could not."""
-        return ROUNDS if self._how.engine in (Engine.DASK, Engine.WORK_POOL) else 1
+        return 1 if self._how.engine is Engine.THREADS else ROUNDS
 
 
 @asynccontextmanager
@@ -257,18 +307,27 @@ async def watched(
     finally:
         watcher.cancel()
         await asyncio.wait([watcher])
+        if not watcher.cancelled() and watcher.exception():
+            logger.error("nobody watched the night any more: %r", watcher.exception())
 
 
 async def _watch(lims: EnteroBase, night: Night, progress: Progress, life: Life) -> None:
+    """Look now and then; a database that is away is asked again soon, so that a night lives."""
     store, began = lims.store().nights, time.monotonic()
     while True:
-        await stored(store.sign_of_life, night.id)
-        done = await stored(n_ended, lims, night.id)
-        progress.moments.append((round(time.monotonic() - began, 1), done))
-        if progress.total:
-            life.tell(0.99 * done / progress.total, f"{done:,} of {progress.total:,}")
+        try:
+            await asyncio.to_thread(store.sign_of_life, night.id)
+            done = await asyncio.to_thread(n_ended, lims, night.id)
+        except TransientError as failure:
+            logger.warning("no sign of the night's life: %s", failure)
+        else:
+            progress.moments.append((round(time.monotonic() - began, 1), done))
+            if progress.total:
+                life.tell(0.99 * done / progress.total, f"{done:,} of {progress.total:,}")
         # As the night gets long, the moments get fewer.
-        await asyncio.sleep(WATCH_EVERY_S * (1 + len(progress.moments) // 100))
+        await asyncio.sleep(
+            min(LONGEST_WATCH_S, WATCH_EVERY_S * (1 + len(progress.moments) // 100))
+        )
 
 
 def n_ended(lims: EnteroBase, night_id: int) -> int:

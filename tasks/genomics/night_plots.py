@@ -14,6 +14,7 @@ from tasks.pictures import ACCENT, DPI, INK, SECOND, WIDTH_IN, data_uri, dress, 
 
 MOST_BARS = 20
 BAR_IN = 0.32
+LONGEST_NAME = 40
 MINUTE_S, LONG_S = 60.0, 600.0
 COLORS = {
     "complete": ACCENT,
@@ -32,12 +33,15 @@ def progress_picture(parts: Sequence[Part]) -> str:
         times = [moment / unit for moment, _ in part.progress.moments]
         ended = [count for _, count in part.progress.moments]
         line = "-" if number % 2 == 0 else "--"
-        axes.plot(times, ended, line, label=f"{part.database}: {part.kind}", lw=1.6)
+        axes.plot(times, ended, line, label=f"{part.kind}: {_shown(part.database)}", lw=1.6)
         if part.progress.total:
             axes.axhline(part.progress.total, color=INK, lw=0.6, ls=":")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False)
+    if parts:
+        legend = axes.legend(fontsize=8, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return data_uri(figure)
 
 
@@ -48,17 +52,25 @@ def outcomes_picture(parts: Sequence[Part]) -> str:
     figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots()
     dress(axes, "", "items")
-    names = [f"{part.database} {one.scheme or ASSEMBLIES}"[:40] for part, one in bars]
+    places = range(len(bars))  # by name, two schemes that are shown alike would be one bar
     left = [0] * len(bars)
     for outcome, color in COLORS.items():
         widths = [
             one.complete if outcome == "complete" else one.failed.get(outcome, 0) for _, one in bars
         ]
         if any(widths):
-            axes.barh(names, widths, left=left, color=color, label=outcome, height=0.7)
+            axes.barh(places, widths, left=left, color=color, label=outcome, height=0.7)
         left = [before + width for before, width in zip(left, widths, strict=True)]
+    names = [_shown(f"{part.database} {one.scheme or ASSEMBLIES}") for part, one in bars]
+    axes.set_yticks(places, names, parse_math=False)
     _finish(axes)
     return data_uri(figure)
+
+
+def _shown(name: str) -> str:
+    """Return a name that any font can draw."""
+    text = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in name)
+    return text[:LONGEST_NAME]
 
 
 def _finish(axes: Axes) -> None:

@@ -34,6 +34,18 @@ class Part(Record):
         default_factory=list[tuple[str, str]], description="of a dry run: what would be claimed"
     )
     progress: Progress = Field(default_factory=Progress)
+    was_ended: bool = Field(default=False, description="by others, before it was done")
+    error: str = Field(default="", description="why it could not be gone over at all")
+
+    @property
+    def problem(self) -> str:
+        """What a person must know of it, in a sentence; empty if there is nothing."""
+        if self.error:
+            return f"{self.kind} of {self.database}: {self.error}"
+        if self.was_ended:
+            return f"{self.kind} of {self.database} was ended before it was done"
+        bugs = f"{self.bugs} failed by a bug: a person must look"
+        return f"{self.kind} of {self.database}: {bugs}" if self.bugs else ""
 
     @property
     def claimed(self) -> int:
@@ -58,6 +70,11 @@ class NightReport(Record):
     ended: datetime
     dry_run: bool = False
     parts: list[Part]
+
+    @property
+    def problems(self) -> list[str]:
+        """What a person must know, a sentence each."""
+        return [part.problem for part in self.parts if part.problem]
 
     @property
     def title(self) -> str:
@@ -91,6 +108,7 @@ def night_report(report: NightReport, pictures: Sequence[tuple[str, str]] = ()) 
             f"# {escape(report.title)}",
             when,
             *(simulated if report.dry_run else []),
+            *(f"**{shown(problem)}**" for problem in report.problems),
             _table(report),
             *(picture(title, uri) for title, uri in pictures),
             *_skipped(report),

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from blocks.connections import EnteroBase, Toolchain
-from blocks.errors import ServiceUnavailable
+from blocks.errors import LimsflowError, ServiceUnavailable
 from blocks.genomics.nights import Night
 from blocks.genomics.pairs import Limits, Wanted
 from blocks.record import Record
-from tasks.fan_out import Engine, FanOut, Send, set_priority
+from tasks.fan_out import Engine, FanOut, Send
 from tasks.genomics.closing import close_lost_runs
 from tasks.genomics.night import (
     PairNight,
@@ -32,6 +32,7 @@ from tasks.patience import stored
 from tasks.policies import step
 from tasks.prefect_runs import ProgressBar, artifact_key, show
 from tasks.runs import STALE_AFTER
+from tasks.work_pools import set_priority
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +122,17 @@ async def call_pairs(
         wall_s=round(time.monotonic() - began, 1),
         failures=await stored(store.failures, night.id, limit=MOST_FAILURES),
         progress=how_far,
+        was_ended=going.was_ended,
     )
     await stored(store.end, night.id, part.model_dump(mode="json"))
     return part
+
+
+def of_failure(request: Request, failure: LimsflowError) -> Part:
+    """Return the part of a report that says why a database was not gone over."""
+    return Part(
+        database=request.database, kind=request.kind, counts=[], n_looked_at=0, error=str(failure)
+    )
 
 
 def of_plan(request: Request, found: Plan) -> Part:

@@ -1,11 +1,11 @@
 """Who assembles which reads: one run at a time, and what came of it for the nights to come."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from blocks.connections import EnteroBase, Toolchain
 from blocks.errors import AlreadyRunning, LimsflowError
 from blocks.genomics.records import Fate
+from tasks.genomics.closing import lost_among
 from tasks.genomics.fates import fate_of, story_of
 from tasks.genomics.stages import Assembling, Isolate
 from tasks.genomics.tools import assembly_tool
@@ -22,7 +22,8 @@ async def claim_reads(
     """Take the reads; for whoever holds their working directory, so no other run works on them.
 
     Raises:
-        AlreadyRunning: a night that is alive has claimed them and is about to send them.
+        AlreadyRunning: a night that is alive has claimed them, or a run with another assembler
+            works on them.
     """
     store, reads = lims.store(), str(task.reads)
     tool = await assembly_tool(lims, programs, task.assembler)
@@ -30,11 +31,24 @@ async def claim_reads(
     holder = await asyncio.to_thread(store.assembling.claim, reads, held_by=sent_by, **facts)  # pyright: ignore[reportArgumentType] - by name
     if holder == task.flow_run_id:
         return
-    seen = await asyncio.to_thread(store.nights.last_seen, holder)
-    if seen and datetime.now(UTC) - seen < STALE_AFTER and holder in store.nights.open_runs():
-        msg = f"{reads} were claimed by a night, flow run {holder}, which assembles them"
+    if await _is_alive(lims, task, holder):
+        msg = f"{reads} are being assembled by, or for, another flow run: {holder}"
         raise AlreadyRunning(msg)
     await asyncio.to_thread(store.assembling.claim, reads, held_by=holder, **facts)  # pyright: ignore[reportArgumentType] - by name
+
+
+async def _is_alive(lims: EnteroBase, task: Assembling, holder: str) -> bool:
+    """Whether whoever has the reads works on them.
+
+    A run with the same assembler would hold the directory that is ours now: it is dead, however
+    lately it gave a sign. A night, and a run with another assembler, are known by their signs.
+    """
+    store, reads = lims.store(), str(task.reads)
+    is_night = await asyncio.to_thread(store.nights.last_seen, holder)
+    tool = await asyncio.to_thread(store.assembling.tool, reads)
+    if not is_night and tool.partition(" ")[0] == task.assembler:
+        return False
+    return not await lost_among(lims, [holder], stale_after=STALE_AFTER)
 
 
 @step(name="settle reads")

@@ -95,9 +95,11 @@ def test_lost_attempts_are_looked_for_every_five_minutes_and_nights_go_over_all(
 def test_what_a_night_starts_waits_for_what_people_start() -> None:
     queues = {title(one): one["work_pool"].get("work_queue_name") for one in DEPLOYMENTS}
 
-    of_the_night = {name for name, queue in queues.items() if queue == "night"}
-    assert {name.rpartition(".")[2] for name in of_the_night} == {
-        "call_batch/default",
+    def of(queue: str) -> set[str]:
+        return {name.rpartition(".")[2] for name, own in queues.items() if own == queue}
+
+    assert of("night") == {"call_batch/default"}
+    assert of("nights") == {
         "nightly_update/every-night",
         "update_all_schemes/default",
         "update_assemblies/default",
