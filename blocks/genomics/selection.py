@@ -5,9 +5,11 @@ is summed up for each assembly out of an index, and only what is not is looked a
 window is one short transaction, so memory is flat and nothing holds others up.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -40,10 +42,14 @@ from blocks.genomics.tables import AssemblyLookupRow, AssemblyRow, SchemeCallRow
 
 GOOD = (PASSED, "legacy")  # the site shows both
 WINDOW = 50_000  # assemblies
+AT_ONCE = 2  # windows
 COMPLETE: ColumnElement[str] = literal_column(
     "'COMPLETE'"
 )  # written out, so that the index of these rows is used
-ROOMY = text("SET LOCAL work_mem = '64MB'")  # a window fits, whatever the server's setting is
+ROOMY = (  # a window fits, whatever the server's setting is, and keeps to one core
+    text("SET LOCAL work_mem = '64MB'"),
+    text("SET LOCAL max_parallel_workers_per_gather = 0"),
+)
 MOST_SCHEMES = 30  # a bit of an integer for each
 IN_A_QUESTION = 4_000  # pairs that are looked up at once
 
@@ -83,11 +89,23 @@ class PairSelection:
         Raises:
             InvalidRequest: more than 30 schemes.
         """
-        below: int | None = None
-        options = {"since": since, "force": force, "lost": lost}
-        while window := self.window(wanted, below=below, **options):  # pyright: ignore[reportArgumentType] - by name
-            yield window
-            below = window.lowest
+        _require_few(wanted)
+        query = partial(self._looked_at, wanted, since=_plain(since), force=force, lost=lost)
+        bounds, ahead = self._bounds() if wanted else iter(()), deque[Future[Window]]()
+        with ThreadPoolExecutor(AT_ONCE) as threads:  # the database has more than one core
+            for low, high in bounds:
+                ahead.append(threads.submit(query, low, high))
+                if len(ahead) > AT_ONCE:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _bounds(self) -> Iterator[tuple[int, int]]:
+        high = self._newest()
+        while high > 0:
+            low = self._below(high)
+            yield low, high
+            high = low
 
     def window(
         self,
@@ -99,14 +117,24 @@ class PairSelection:
         lost: Collection[str] = (),
     ) -> Window | None:
         """Return the newest window, or the one below an assembly; None where there is no more."""
-        if len(wanted) > MOST_SCHEMES:
-            msg = f"a night looks at {MOST_SCHEMES} schemes at once, not at {len(wanted)}"
-            raise InvalidRequest(msg)
+        _require_few(wanted)
         high = self._newest() if below is None else below - 1
         if not wanted or high < 1:
             return None
         low = self._below(high)
-        lacking = _lacking(wanted, low, high, since=_plain(since), force=force)
+        return self._looked_at(wanted, low, high, since=_plain(since), force=force, lost=lost)
+
+    def _looked_at(
+        self,
+        wanted: Sequence[Wanted],
+        low: int,
+        high: int,
+        *,
+        since: datetime | None,
+        force: bool,
+        lost: Collection[str],
+    ) -> Window:
+        lacking = _lacking(wanted, low, high, since=since, force=force)
         return self._window(wanted, lacking, low, force=force, lost=lost)
 
     def failed_quality_control(self, since: datetime | None = None) -> int:
@@ -139,7 +167,8 @@ class PairSelection:
     ) -> Window:
         with reading(self._engine) as session:
             if session.get_bind().dialect.name == "postgresql":
-                session.execute(ROOMY)
+                for setting in ROOMY:
+                    session.execute(setting)
             rows = session.execute(query).all()
             found = [one for row in rows if row.id is not None for one in _lacks(row, wanted)]
             n_passed = rows[0].n_passed
@@ -151,6 +180,12 @@ class PairSelection:
         for scheme, skipped in window.skipped.items():
             skipped[Skip.COMPLETE] += n_passed - lacking[scheme]
         return window
+
+
+def _require_few(wanted: Sequence[Wanted]) -> None:
+    if len(wanted) > MOST_SCHEMES:
+        msg = f"a night looks at {MOST_SCHEMES} schemes at once, not at {len(wanted)}"
+        raise InvalidRequest(msg)
 
 
 class _Lacking(NamedTuple):
