@@ -13,7 +13,8 @@ help:
 	@echo "make test      set up, run all tests that need no server and no program"
 	@echo "make services  install the real servers and programs from Debian (root)"
 	@echo "make lint      format, lint, types, architecture"
-	@echo "make bench     our share of the wall time beside the programs' own; typing beside BLAST"
+	@echo "make bench     our share of the wall time beside the programs' own; typing beside BLAST;"
+	@echo "               a night beside plain Prefect and Celery (an hour at most, needs redis-server)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "limsflow needs Python 3.11"'
@@ -48,6 +49,7 @@ lint: $(READY)
 bench: $(READY)
 	$(VENV)/bin/python -m tests.benchmarks.share_of_wall_time
 	$(VENV)/bin/python -m tests.benchmarks.typing
+	$(VENV)/bin/python -m tests.benchmarks.night
 
 clean:
 	rm -rf $(VENV) .venv-sistr limsflow-demo limsflow-home
