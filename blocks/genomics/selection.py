@@ -170,13 +170,12 @@ class PairSelection:
                 for setting in ROOMY:
                     session.execute(setting)
             rows = session.execute(query).all()
-            found = [one for row in rows if row.id is not None for one in _lacks(row, wanted)]
-            n_passed = rows[0].n_passed
+            n_passed, found = rows[0].n_passed, _what_lacks(rows, wanted)
             window = Window([], [], {one.scheme.id: Counter() for one in wanted}, n_passed, low + 1)
             for start in range(0, len(found), IN_A_QUESTION):
                 some = found[start : start + IN_A_QUESTION]
                 _look_at(some, _standing(session, some, lost), window, force=force)
-        lacking = Counter(one.wanted.scheme.id for one in found)
+        lacking = Counter(one.pair.scheme_id for one in found)
         for scheme, skipped in window.skipped.items():
             skipped[Skip.COMPLETE] += n_passed - lacking[scheme]
         return window
@@ -193,16 +192,22 @@ class _Lacking(NamedTuple):
 
     pair: Pair
     wanted: Wanted
-
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.pair.assembly_id, self.pair.scheme_id
+    key: tuple[int, int]
 
 
-def _lacks(row: Row[Any], wanted: Sequence[Wanted]) -> list[_Lacking]:
-    lacking = [one for bit, one in enumerate(wanted) if not row.bits & (1 << bit)]
-    name = row.barcode or ""
-    return [_Lacking(Pair(row.id, name, row.version, one.scheme.id), one) for one in lacking]
+def _what_lacks(rows: Sequence[Row[Any]], wanted: Sequence[Wanted]) -> list[_Lacking]:
+    """Return each pair that is not complete: a hundred thousand, so with few steps for each."""
+    by_bits, found = dict[int, list[tuple[int, Wanted]]](), list[_Lacking]()
+    for _, assembly, barcode, version, bits in rows:
+        if assembly is None:  # all that passed are complete
+            continue
+        if bits not in by_bits:
+            lacking = [one for bit, one in enumerate(wanted) if not bits & (1 << bit)]
+            by_bits[bits] = [(one.scheme.id, one) for one in lacking]
+        for scheme, one in by_bits[bits]:
+            pair = Pair(assembly, barcode or "", version, scheme)
+            found.append(_Lacking(pair, one, (assembly, scheme)))
+    return found
 
 
 def _within(column: InstrumentedAttribute[Any], low: int, high: int) -> ColumnElement[bool]:
@@ -268,9 +273,9 @@ def _look_at(
     force: bool,
 ) -> None:
     """Sort what assemblies lack into what is to be called, and what not."""
-    for one in lacking:
-        pair, stands = one.pair, stand.get(one.key)
-        skip = why_not(stands, one.wanted, pair.assembly_version, force=force)
+    for pair, wanted, key in lacking:
+        stands = stand.get(key)
+        skip = why_not(stands, wanted, pair.assembly_version, force=force) if stands else None
         if skip:
             window.skipped[pair.scheme_id][skip] += 1
         elif stands and stands.fate == Fate.TRANSIENT:
@@ -325,7 +330,7 @@ def _table_of(pairs: Sequence[tuple[int, int]]) -> CTE:
 
     They are numbers, and thousands: written out, they are parsed once, by the database.
     """
-    rows = ",".join(f"({int(assembly)},{int(scheme)})" for assembly, scheme in pairs)
+    rows = ",".join(["(%d,%d)" % pair for pair in pairs])  # noqa: UP031 - twice as fast, and numbers only
     columns = (column("column1", Integer), column("column2", Integer))
     return text(f"VALUES {rows}").columns(*columns).cte("asked")
 
