@@ -6,7 +6,7 @@ What runs a task is Prefect's task runner: another one (Ray's, say) is one more 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any, Self, cast
@@ -203,3 +203,36 @@ async def _ended(future: PrefectWrappedFuture[Any, Any]) -> str:
         return CRASHED
     made: object = future.result(raise_on_failure=False)
     return FAILED if isinstance(made, BaseException) else COMPLETED
+
+
+class Slots:
+    """Runs so many coroutines at once, and begins no more than there is room for."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._running = set[asyncio.Task[None]]()
+
+    async def free(self) -> None:
+        """Wait until there is room for one more; what failed meanwhile is raised."""
+        await self._until_fewer_than(self._number)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin one."""
+        self._running.add(asyncio.create_task(work))
+
+    async def all_over(self) -> None:
+        """Wait until none is running."""
+        await self._until_fewer_than(1)
+
+    def cancel(self) -> None:
+        """Cancel those that run."""
+        for task in self._running:
+            task.cancel()
+
+    async def _until_fewer_than(self, number: int) -> None:
+        while len(self._running) >= number:
+            done, self._running = await asyncio.wait(
+                self._running, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()

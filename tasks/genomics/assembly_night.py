@@ -13,7 +13,7 @@ from blocks.genomics.nights import Night
 from blocks.genomics.pairs import Limits, Skip
 from blocks.genomics.records import Fate
 from blocks.genomics.unassembled import Unassembled, why_not_assembled
-from tasks.fan_out import Send
+from tasks.fan_out import Slots
 from tasks.genomics.night import LISTED, Counts, Plan, counted, watched
 from tasks.genomics.night_report import MOST_FAILURES, Part
 from tasks.genomics.night_steps import Request, shown_progress
@@ -21,6 +21,7 @@ from tasks.genomics.stages import AssemblerName
 from tasks.genomics.tools import assembly_tool
 from tasks.patience import stored
 from tasks.policies import step
+from tasks.work_pools import Send
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class AssemblyNight:
         self._night, self._tool, self._request = night, tool, request
         self._room = request.limits.limit
         self.was_ended = False
-        self._running = set[asyncio.Task[None]]()
+        self._slots = Slots(request.fan_out.concurrency)
 
     async def go(self, send: Send) -> None:
         """Claim and send until there is nothing left, or no room, or the night is ended."""
@@ -119,10 +120,9 @@ class AssemblyNight:
             n_again = await self._go_over(send, again=False)
             if n_again:
                 await self._go_over(send, again=True)
-            await self._until_fewer_than(1)
+            await self._slots.all_over()
         finally:
-            for task in self._running:
-                task.cancel()
+            self._slots.cancel()
 
     async def _go_over(self, send: Send, *, again: bool) -> int:
         """Send what was never tried, or what the machine failed; return how much of that there is.
@@ -146,7 +146,7 @@ class AssemblyNight:
         limits = self._request.limits
         if why_not_assembled(strain, self._tool, force=limits.force):
             return True
-        await self._until_fewer_than(self._request.fan_out.concurrency)
+        await self._slots.free()
         if not await stored(self._store.nights.goes_on, self._night.id):
             self._room, self.was_ended = 0, True
         if self._room == 0:
@@ -161,16 +161,8 @@ class AssemblyNight:
         )
         if mine:
             self._room = None if self._room is None else self._room - 1
-            self._running.add(asyncio.create_task(self._run(strain, send)))
+            self._slots.begin(self._run(strain, send))
         return True
-
-    async def _until_fewer_than(self, number: int) -> None:
-        while len(self._running) >= number:
-            done, self._running = await asyncio.wait(
-                self._running, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
 
     async def _run(self, strain: Unassembled, send: Send) -> None:
         parameters: dict[str, Any] = {

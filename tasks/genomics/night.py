@@ -20,13 +20,14 @@ from blocks.genomics.pairs import Limits, Pair, Skip, Wanted
 from blocks.genomics.records import JobStatus, Scheme
 from blocks.genomics.selection import Window
 from blocks.record import Record
-from tasks.fan_out import COMPLETED, Engine, FanOut, Send
+from tasks.fan_out import COMPLETED, Engine, FanOut, Slots
 from tasks.genomics.batch import Batch
 from tasks.genomics.closing import lost_runs
 from tasks.genomics.tools import tool_of
 from tasks.life import Life
 from tasks.patience import stored
 from tasks.prefect_runs import crash, run_state
+from tasks.work_pools import Send
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class PairNight:
         self._limits, self._how, self._names = limits, how, names
         self._room = limits.limit
         self.was_ended = False
-        self._running = set[asyncio.Task[None]]()
+        self._slots = Slots(how.concurrency)
 
     async def go(self, send: Send) -> None:
         """Claim and send until there is nothing left, or no room, or the night is ended."""
@@ -183,10 +184,9 @@ class PairNight:
             n_again = await self._go_over(send, again=False)
             if n_again:
                 await self._go_over(send, again=True)
-            await self._until_fewer_than(1)
+            await self._slots.all_over()
         finally:
-            for task in self._running:
-                task.cancel()
+            self._slots.cancel()
 
     async def _go_over(self, send: Send, *, again: bool) -> int:
         """Send what was never tried, or what the machine failed; return how much of that there is.
@@ -220,7 +220,7 @@ class PairNight:
     async def _send_some(self, pairs: Sequence[Pair], send: Send) -> None:
         start = 0
         while start < len(pairs) and self._has_room():
-            await self._until_fewer_than(self._how.concurrency)
+            await self._slots.free()
             if not await self._goes_on():
                 return
             size = min(self._how.batch_size, self._room or self._how.batch_size)
@@ -241,7 +241,7 @@ class PairNight:
         if n_claimed:
             self._room = None if self._room is None else self._room - n_claimed
             run = self._run(batch_id, self._about(pairs, n_claimed), send)
-            self._running.add(asyncio.create_task(run))
+            self._slots.begin(run)
 
     def _about(self, pairs: Sequence[Pair], n_claimed: int) -> str:
         """Return what a batch's run is called."""
@@ -249,14 +249,6 @@ class PairNight:
         if len(pairs) == 1:
             return f"{first.barcode} {self._wanted[first.scheme_id].scheme.description}"
         return f"{n_claimed} pairs from {first.barcode}"
-
-    async def _until_fewer_than(self, number: int) -> None:
-        while len(self._running) >= number:
-            done, self._running = await asyncio.wait(
-                self._running, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
 
     async def _run(self, batch_id: str, about: str, send: Send) -> None:
         """Send a batch until nothing of it is left: again when it was handed back, or crashed."""

@@ -14,7 +14,7 @@ from blocks.errors import LimsflowError, ServiceUnavailable
 from blocks.genomics.nights import Night
 from blocks.genomics.pairs import Limits, Wanted
 from blocks.record import Record
-from tasks.fan_out import Engine, FanOut, Send
+from tasks.fan_out import Engine, FanOut
 from tasks.genomics.closing import close_lost_runs
 from tasks.genomics.night import (
     PairNight,
@@ -32,7 +32,7 @@ from tasks.patience import stored
 from tasks.policies import step
 from tasks.prefect_runs import ProgressBar, artifact_key, show
 from tasks.runs import STALE_AFTER
-from tasks.work_pools import set_priority
+from tasks.work_pools import Send, set_priority
 
 logger = logging.getLogger(__name__)
 

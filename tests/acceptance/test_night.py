@@ -1,5 +1,6 @@
 """Nights on real PostgreSQL and a real Prefect server, in processes that are killed."""
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -108,6 +109,28 @@ def test_a_night_goes_on_when_its_database_was_killed_meanwhile(
     assert night.wait(300) == 0
     assert stack.outcomes() == {"COMPLETE": 30}
     assert max(Counter(stack.called()).values()) == 1
+
+
+def test_a_process_of_the_pool_that_is_killed_costs_no_more_than_what_it_had(
+    stack: NightStack,
+) -> None:
+    stack.slow_scheme(seconds=0.3)
+    stack.genomes(24)
+    stack.save_blocks()
+    options = ("--engine", "processes", "--concurrency", "2", "--batch-size", "6")
+    night = stack.start_night("update-scheme", SLOW, "--toolchain", "genomics", *options)
+    wait_for(lambda: len(stack.called()) >= 3, seconds=120)
+    os.kill(stack.pool_process_of(night), signal.SIGKILL)
+
+    status, ended = night.wait(200), stack.outcomes()
+    running = stack.running("call-batch")
+    stack.limsflow("update-scheme", SLOW, "--toolchain", "genomics")
+
+    # The pool ends its other process too; a new pool goes on with the two batches behind them.
+    assert (status, running) == (0, [])
+    assert set(ended) <= {"COMPLETE", "FAILED"}
+    assert ended["COMPLETE"] >= 12
+    assert stack.outcomes() == {"COMPLETE": 24}
 
 
 def test_a_user_s_run_waits_for_one_running_item_of_a_back_fill(stack: NightStack) -> None:

@@ -131,6 +131,16 @@ class NightStack:
         process.wait(30)
         self.processes.remove(process)
 
+    def pool_process_of(self, night: subprocess.Popen[bytes]) -> int:
+        """Return a process of a night's own pool."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == night.pid and b"spawn_main" in (entry / "cmdline").read_bytes():
+                    return int(entry.name)
+        msg = "the night has no pool of processes"
+        raise AssertionError(msg)
+
     # What there is
 
     def save_blocks(self) -> None:
