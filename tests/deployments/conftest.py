@@ -1,5 +1,6 @@
 """A command line on an EnteroBase in a file."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ def limsflow(
             status = main(arguments)
         except SystemExit as ended:  # argparse: help, or a wrong command line
             status = int(ended.code or 0)
+        progress = logging.getLogger("tasks")  # a command's process ends with it; this one goes on
+        progress.handlers.clear()
+        progress.setLevel(logging.NOTSET)
         printed = capsys.readouterr()
         return Said(status, printed.out, printed.err)
 
