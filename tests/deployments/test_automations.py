@@ -97,6 +97,7 @@ def test_the_night_and_the_reconciler_are_scheduled_and_people_go_first(stack: N
         return {run["deployment_id"] for run in found if run["state"]["type"] == "SCHEDULED"}
 
     wait_for(lambda: len(scheduled()) == 2, seconds=120)
+    names = {stack.deployment(one)["name"] for one in scheduled()}
     queues = queues_of(stack)
     stack.let_queue_have("night", 7)
     deployed(stack, "http://127.0.0.1:9/")
@@ -104,6 +105,5 @@ def test_the_night_and_the_reconciler_are_scheduled_and_people_go_first(stack: N
     urgency = sorted(queues, key=lambda name: queues[name]["priority"])
     assert urgency == ["default", "nights", "night"]
     assert queues["night"]["concurrency_limit"] == 2
-    names = {stack.deployment(one)["name"] for one in scheduled()}
     assert names == {"every-night", "every-5-minutes"}
     assert queues_of(stack)["night"]["concurrency_limit"] == 7
