@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Engine, Select, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blocks.errors import InconsistentInput
@@ -18,7 +17,7 @@ from blocks.genomics.pairs import Outcome, Pair, Wanted, why_not
 from blocks.genomics.records import Assembly, Fate, LookupStatus
 from blocks.genomics.results import finish, standing
 from blocks.genomics.selection import GOOD
-from blocks.genomics.sessions import reading, writing
+from blocks.genomics.sessions import insert_missing, reading, writing
 from blocks.genomics.tables import (
     AssemblyLookupRow,
     AssemblyRow,
@@ -112,7 +111,6 @@ class BatchStore:
             rows = [row for row in session.scalars(_in_order(query)) if _key(row) in jobs]
             lookups = _lookups(session, rows)
             for row in rows:
-                row.status, row.fate, row.reason = QUEUED, None, None
                 row.flow_run_id, row.job_id, row.changed = flow_run_id, jobs[_key(row)], now()
                 row.sent += 1
                 _show(session, row, lookups)
@@ -189,13 +187,11 @@ def _rows_to_claim(
 
     All claim in the order of the keys, so two nights wait for each other and never in a ring.
     """
-    name = session.get_bind().dialect.name
-    insert_row = postgresql.insert if name == "postgresql" else sqlite.insert
     new = [
         {"assembly_id": assembly, "scheme_id": scheme, "status": ""} for assembly, scheme in keys
     ]
     if new:
-        session.execute(insert_row(SchemeCallRow).on_conflict_do_nothing(), new)
+        session.execute(insert_missing(session, SchemeCallRow), new)
     rows = _locked(session, keys)
     unknown = [row for row in rows if not row.status]
     known_before = _lookups(session, unknown)

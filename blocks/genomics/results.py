@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, Executable, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blocks.errors import InconsistentInput
@@ -32,7 +31,7 @@ from blocks.genomics.records import (
     SchemeCall,
     Typing,
 )
-from blocks.genomics.sessions import printable, reading, writing
+from blocks.genomics.sessions import insert_missing, printable, reading, writing
 from blocks.genomics.tables import (
     LocusPositionRow,
     LocusRow,
@@ -224,11 +223,8 @@ def _new_row(session: Session, claim: Claim) -> SchemeCallRow:
 
     It goes on from what the site wrote of the pair before us, so that a result counts as one.
     """
-    name = session.get_bind().dialect.name
-    insert_row = postgresql.insert if name == "postgresql" else sqlite.insert
     key = {"assembly_id": claim.assembly.id, "scheme_id": claim.scheme.id}
-    new = insert_row(SchemeCallRow).values(**key, status="")
-    session.execute(new.on_conflict_do_nothing())
+    session.execute(insert_missing(session, SchemeCallRow).values(**key, status=""))
     row = session.get_one(SchemeCallRow, tuple(key.values()), with_for_update=True)
     if not row.status:
         versions = {

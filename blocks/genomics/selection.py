@@ -8,7 +8,7 @@ window is one short transaction, so memory is flat and nothing holds others up.
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ from blocks.genomics.isolates import FAILED, PASSED
 from blocks.genomics.lookup_rows import OF_AN_ASSEMBLY, whole_number
 from blocks.genomics.pairs import Pair, Skip, Standing, Wanted, why_not
 from blocks.genomics.records import Fate, LookupStatus
-from blocks.genomics.sessions import reading
+from blocks.genomics.sessions import reading, utc
 from blocks.genomics.tables import AssemblyLookupRow, AssemblyRow, SchemeCallRow, StrainRow
 
 GOOD = (PASSED, "legacy")  # the site shows both
@@ -90,7 +90,7 @@ class PairSelection:
             InvalidRequest: more than 30 schemes.
         """
         _require_few(wanted)
-        query = partial(self._looked_at, wanted, since=_plain(since), force=force, lost=lost)
+        query = partial(self._looked_at, wanted, since=utc(since), force=force, lost=lost)
         bounds, ahead = self._bounds() if wanted else iter(()), deque[Future[Window]]()
         with ThreadPoolExecutor(AT_ONCE) as threads:  # the database has more than one core
             for low, high in bounds:
@@ -122,7 +122,7 @@ class PairSelection:
         if not wanted or high < 1:
             return None
         low = self._below(high)
-        return self._looked_at(wanted, low, high, since=_plain(since), force=force, lost=lost)
+        return self._looked_at(wanted, low, high, since=utc(since), force=force, lost=lost)
 
     def _looked_at(
         self,
@@ -141,7 +141,7 @@ class PairSelection:
         """Return how many assemblies failed their quality control: nothing calls them."""
         query = select(func.count()).where(AssemblyRow.status == FAILED)
         if since:
-            query = query.where(AssemblyRow.created >= _plain(since))
+            query = query.where(AssemblyRow.created >= utc(since))
         with reading(self._engine) as session:
             return session.scalar(query) or 0
 
@@ -333,8 +333,3 @@ def _table_of(pairs: Sequence[tuple[int, int]]) -> CTE:
     rows = ",".join(["(%d,%d)" % pair for pair in pairs])  # noqa: UP031 - twice as fast, and numbers only
     columns = (column("column1", Integer), column("column2", Integer))
     return text(f"VALUES {rows}").columns(*columns).cte("asked")
-
-
-def _plain(moment: datetime | None) -> datetime | None:
-    """Return a moment as the tables have it: UTC, without a zone."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment and moment.tzinfo else moment

@@ -8,8 +8,11 @@ surrogate pair.
 import contextlib
 import hashlib
 from collections.abc import Generator
+from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Table, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -56,6 +59,21 @@ def lock_name(session: Session, name: str) -> None:
     if session.get_bind().dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         session.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+def insert_missing(session: Session, table: type[Any] | Table) -> postgresql.Insert | sqlite.Insert:
+    """Return a statement that inserts rows, but for those whose key is there already.
+
+    One that another transaction is about to insert is waited for.
+    """
+    name = session.get_bind().dialect.name
+    insert_row = postgresql.insert if name == "postgresql" else sqlite.insert
+    return insert_row(table).on_conflict_do_nothing()
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return a moment as the tables have it: UTC, without a zone; one without is UTC already."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment and moment.tzinfo else moment
 
 
 def printable(text: str) -> str:

@@ -15,11 +15,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blocks.genomics.changes import Change, Found, Key, Left, WhyLeft
 from blocks.genomics.records import LookupStatus
+from blocks.genomics.sessions import insert_missing
 from blocks.genomics.tables import (
     AssemblyLookupRow,
     Base,
@@ -101,9 +101,7 @@ def _do(session: Session, changes: Sequence[Change]) -> list[Change]:
 
 def _add(session: Session, changes: Sequence[Change]) -> list[Change]:
     table = _table(changes[0].table)
-    name = session.get_bind().dialect.name
-    insert_into = postgresql.insert if name == "postgresql" else sqlite.insert
-    new = insert_into(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
+    new = insert_missing(session, table).returning(*table.primary_key.columns)
     rows = [json.loads(change.after or "{}") for change in changes]
     added = {tuple(row) for row in session.connection().execute(new, rows)}
     return [change for change in changes if _values(table, change.key) in added]

@@ -1,19 +1,18 @@
 """Strains without a valid assembly, the reads that one could be made of, and who works on those."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import PurePath
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Engine, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blocks.errors import InvalidRequest
 from blocks.genomics.pairs import Skip
 from blocks.genomics.records import Fate, LookupStatus
 from blocks.genomics.selection import GOOD
-from blocks.genomics.sessions import printable, reading, writing
+from blocks.genomics.sessions import insert_missing, printable, reading, utc, writing
 from blocks.genomics.tables import AssemblyCallRow, AssemblyRow, StrainRow, TraceRow, now
 from blocks.genomics.uploads import parse_accession
 
@@ -66,10 +65,8 @@ class AssemblyCallStore:
         lost: Collection[str] = (),
     ) -> list[Unassembled]:
         """Return the newest strains without a valid assembly, or those below one."""
-        if since and since.tzinfo:
-            since = since.astimezone(UTC).replace(tzinfo=None)
         with reading(self._engine) as session:
-            strains = _without_assembly(session, below, since)
+            strains = _without_assembly(session, below, utc(since))
             return _with_reads(session, strains, lost) if strains else []
 
     def claim_for_night(
@@ -206,10 +203,7 @@ def in_order(reads: str) -> str:
 
 def _row(session: Session, reads: str) -> AssemblyCallRow:
     """Return the row of some reads under its lock; made if it is new."""
-    name = session.get_bind().dialect.name
-    insert_row = postgresql.insert if name == "postgresql" else sqlite.insert
-    new = insert_row(AssemblyCallRow).values(reads=reads, status="")
-    session.execute(new.on_conflict_do_nothing())
+    session.execute(insert_missing(session, AssemblyCallRow).values(reads=reads, status=""))
     return session.get_one(AssemblyCallRow, reads, with_for_update=True)
 
 
