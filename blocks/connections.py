@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
+from blocks.broker import kind_of
 from blocks.database import refuse_secret
 from blocks.errors import InvalidRequest
 from blocks.genomics.archive import ReadArchive
@@ -162,6 +163,71 @@ class EnteroBase(Block):
             InvalidRequest: there is none, or the URL would show a password in the run's page.
         """
         return await _named_or_url(cls, name)
+
+
+class MessageBroker(Block):
+    """A message broker, and which of its messages are ours."""
+
+    _block_type_name: ClassVar[str | None] = "Message broker"
+    _block_type_slug: ClassVar[str | None] = "message-broker"
+    _description: ClassVar[str | None] = (
+        "Where a LIMS sends its wishes: RabbitMQ, ActiveMQ, or another STOMP broker."
+    )
+
+    url: SecretStr = Field(
+        description="amqp://user:password@host:5672/vhost or stomp://user:password@host:61613"
+    )
+    queues: list[str] = Field(
+        default=["limsflow.reprocess"],
+        min_length=1,
+        description="queues that we consume: bare messages and a recipe's steps alike",
+    )
+    forward_to: str = Field(
+        default="",
+        description="queue that gets everything that is not ours, untouched: processing_recipe, "
+        "where zocalo's dispatcher listens; empty: it is buried",
+    )
+    recipes: list[str] = Field(
+        default_factory=list[str],
+        description="recipes of jobs that are ours; empty: every recipe that we have",
+    )
+    ispyb: str = Field(default="ispyb", description="ISPyB block that the jobs are in")
+    toolchain: str = Field(default="mx", description="toolchain block that they run with")
+    wait_for_job_s: float = Field(
+        default=60.0, ge=0, le=3600, description="how long a message may be earlier than its job"
+    )
+    start_lost_after_s: float = Field(
+        default=600.0,
+        ge=0,
+        description="a job that nobody started for so long had its message lost: the reconciler "
+        "starts it; 0: never",
+    )
+    lost_for_days: float = Field(
+        default=7.0, gt=0, le=365, description="an older job is left alone, as nobody waits for it"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_broker(cls, url: SecretStr) -> SecretStr:
+        try:
+            kind_of(url.get_secret_value())
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from error
+        return url
+
+    def dead_letters_of(self, queue: str) -> str:
+        """Return where the messages of a queue go that nobody can use, as zocalo calls it."""
+        folder, slash, name = queue.rpartition("/")
+        return f"{folder}{slash}dlq.{name}"
+
+    @classmethod
+    async def named(cls, name: str) -> "MessageBroker":
+        """Return the saved block of this name.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        return await _named(cls, name)
 
 
 class Toolchain(Block):

@@ -1,12 +1,22 @@
 """Whether a requested job is possible, and creating it; needs no Prefect."""
 
 from pathlib import Path
+from uuid import uuid4
 
 from blocks.errors import InvalidRequest
 from blocks.mx.dials import dials_job
 from blocks.mx.recipe import Recipe, load_recipe
-from blocks.mx.records import DataCollection, JobRequest, ProcessingJob, Sweep
+from blocks.mx.records import (
+    AttemptState,
+    DataCollection,
+    JobRequest,
+    Message,
+    ProcessingJob,
+    Severity,
+    Sweep,
+)
 from blocks.mx.store import IspybStore
+from blocks.mx.writer import Registration, status_message
 from tasks.mx.sweeps import check_sweeps
 
 
@@ -63,3 +73,33 @@ def as_job(request: JobRequest, collections: dict[int, DataCollection]) -> Proce
         parameters=request.parameters,
         display_name=request.display_name,
     )
+
+
+def record_refusal(store: IspybStore, job_id: int, reason: str) -> None:
+    """Show the user that a job was asked for in a way that cannot be done: a failed attempt.
+
+    A job that somebody works on is left alone, and the same refusal is written once.
+
+    Raises:
+        NoSuchRecord: there is no such job.
+    """
+    header, attempts = store.job_header(job_id), store.attempts(job_id)
+    if any(attempt.state is AttemptState.RUNNING for attempt in attempts):
+        return
+    if attempts and attempts[-1].message == status_message(reason):
+        return
+    guid = uuid4()
+    program_id = store.register(
+        Registration(
+            job_id=job_id,
+            program="limsflow",
+            pipeline_id=None,
+            command_line=f"limsflow job run {job_id}",
+            environment=f"guid={guid}",
+            uuid=guid,
+            collection_id=header.collection_id,
+        )
+    )
+    said = Message(severity=Severity.ERROR, message=reason, description=reason)
+    store.add_messages(program_id, [said])
+    store.close(program_id, AttemptState.FAILED, reason)

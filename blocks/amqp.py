@@ -1,0 +1,195 @@
+"""RabbitMQ: AMQP 0-9-1 with publisher confirms and quorum queues."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
+
+from blocks.broker import DEAD_FROM, DEAD_ID, REASON, REPEATED, Delivery
+from blocks.errors import ServiceUnavailable
+
+logger = logging.getLogger(__name__)
+
+ANSWER_S = 30.0
+CONNECT_S = 10.0
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
+AWAY = (AMQPError, OSError, asyncio.TimeoutError, asyncio.InvalidStateError)
+
+
+@contextlib.asynccontextmanager
+async def amqp_link(
+    url: str, queues: Sequence[str] = (), *, at_once: int = 50
+) -> AsyncGenerator["AmqpLink", None]:
+    """Connect, and consume these queues while the block runs.
+
+    Raises:
+        ServiceUnavailable: RabbitMQ does not answer, or does not let us in.
+    """
+    with answering():
+        connection = await aio_pika.connect(url, timeout=CONNECT_S)
+    try:
+        with answering():
+            link = AmqpLink(connection, await connection.channel(on_return_raises=True))
+            await link.consume(queues, at_once)
+        yield link
+    finally:
+        with contextlib.suppress(*AWAY):
+            await connection.close()
+
+
+@contextlib.contextmanager
+def answering() -> Generator[None, None, None]:
+    """Say that RabbitMQ does not answer, if it does not.
+
+    Raises:
+        ServiceUnavailable: its cause says why.
+    """
+    try:
+        yield
+    except AWAY as error:
+        msg = f"RabbitMQ does not answer: {type(error).__name__} {error}"
+        raise ServiceUnavailable(msg) from error
+
+
+class AmqpLink:
+    """A connection with one channel; see `blocks.broker.Link`."""
+
+    def __init__(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._queues: Sequence[str] = ()
+        self._come = asyncio.Queue[Delivery | None]()
+        for closing in (connection.close_callbacks, channel.close_callbacks):
+            closing.add(self._closed)
+
+    def _closed(self, *_why: object) -> None:
+        self._come.put_nowait(None)
+
+    async def consume(self, queues: Sequence[str], at_once: int) -> None:
+        """Begin to receive; a queue that is missing is made, as a quorum queue."""
+        self._queues = queues
+        await self._channel.set_qos(prefetch_count=at_once)
+        for name in queues:
+            await self.make_sure_of(name)
+            queue = await self._channel.get_queue(name, ensure=False)
+            await queue.consume(self._receiver(name), timeout=ANSWER_S)
+
+    async def make_sure_of(self, name: str) -> None:
+        """Make a durable quorum queue, if there is none of this name."""
+        async with self._connection.channel() as looking:  # a refusal closes its channel
+            with contextlib.suppress(ChannelNotFoundEntity):
+                await looking.declare_queue(name, passive=True, timeout=ANSWER_S)
+                return
+        await self._channel.declare_queue(name, durable=True, arguments=QUORUM, timeout=ANSWER_S)
+
+    def _receiver(self, queue: str) -> Any:
+        async def receive(message: AbstractIncomingMessage) -> None:
+            self._come.put_nowait(_delivery(queue, message))
+
+        return receive
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Return messages as they come."""
+        while True:
+            delivery = await self._come.get()
+            if delivery is None:
+                msg = "RabbitMQ closed the connection"
+                raise ServiceUnavailable(msg)
+            yield delivery
+
+    async def accept(self, delivery: Delivery) -> None:
+        """Take a message off its queue."""
+        with answering():
+            await delivery.native.ack()
+
+    async def forward(self, delivery: Delivery, queue: str) -> None:
+        """Put a message into another queue as it is, then take it off its own."""
+        await self._publish(queue, _copy(delivery.native, {}))
+        await self.accept(delivery)
+
+    async def bury(self, delivery: Delivery, queue: str, reason: str) -> None:
+        """Put a message into a queue of dead letters, with the reason, then take it off its own."""
+        said = {REASON: reason, DEAD_ID: uuid4().hex, DEAD_FROM: delivery.queue}
+        with answering():
+            await self.make_sure_of(queue)
+        await self._publish(queue, _copy(delivery.native, said))
+        await self.accept(delivery)
+
+    async def put_back(self, delivery: Delivery) -> None:
+        """Put a message at the end of its queue as a new one, which counts no deliveries."""
+        said = {REPEATED: "true"} if delivery.repeated else {}
+        await self._publish(delivery.queue, _copy(delivery.native, said))
+        await self.accept(delivery)
+
+    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
+        """Put a message into a queue; returns when RabbitMQ has it."""
+        persistent = aio_pika.DeliveryMode.PERSISTENT
+        await self._publish(
+            queue, aio_pika.Message(body, headers=dict(headers), delivery_mode=persistent)
+        )
+
+    async def _publish(self, queue: str, message: aio_pika.Message) -> None:
+        with answering():
+            await self._channel.default_exchange.publish(
+                message, routing_key=queue, mandatory=True, timeout=ANSWER_S
+            )
+
+    async def depths(self) -> dict[str, int]:
+        """Return how many messages wait in each queue."""
+        found = dict[str, int]()
+        with answering():
+            for name in self._queues:
+                queue = await self._channel.declare_queue(name, passive=True, timeout=ANSWER_S)
+                found[name] = queue.declaration_result.message_count or 0
+        return found
+
+    async def take(self, queue: str, *, at_most: int) -> list[Delivery]:
+        """Return messages that wait in a queue now; unanswered they stay there."""
+        taken = list[Delivery]()
+        with answering():
+            await self.make_sure_of(queue)
+            source = await self._channel.get_queue(queue, ensure=False)
+            while len(taken) < at_most:
+                message = await source.get(fail=False, timeout=ANSWER_S)
+                if message is None:
+                    break
+                taken.append(_delivery(queue, message))
+        return taken
+
+
+def _delivery(queue: str, message: AbstractIncomingMessage) -> Delivery:
+    headers = dict(message.headers)
+    return Delivery(
+        queue=queue,
+        body=message.body,
+        headers=headers,
+        repeated=bool(message.redelivered) or REPEATED in headers,
+        native=message,
+    )
+
+
+def _copy(message: AbstractIncomingMessage, headers: Mapping[str, Any]) -> aio_pika.Message:
+    """Return the same message to send; the broker would refuse another sender's user id."""
+    counted = ("x-delivery-count", "x-acquired-count")
+    kept = {name: value for name, value in message.headers.items() if name not in counted}
+    return aio_pika.Message(
+        message.body,
+        headers={**kept, **headers},
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=message.delivery_mode,
+        priority=message.priority,
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        expiration=message.expiration,
+        message_id=message.message_id,
+        timestamp=message.timestamp,
+        type=message.type,
+        app_id=message.app_id,
+    )

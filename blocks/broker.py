@@ -1,0 +1,111 @@
+"""What a message broker does for us, whichever protocol it speaks.
+
+`amqp` is RabbitMQ, `stomp_broker` ActiveMQ and every other STOMP broker. Both promise the same, and
+one suite of tests holds them to it: a message leaves its queue only after what was made of it is
+safe elsewhere.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from blocks.errors import InvalidRequest
+
+REASON, DEAD_ID, DEAD_FROM = "limsflow-reason", "limsflow-id", "limsflow-queue"
+REPEATED = "limsflow-repeated"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message, until we say what became of it."""
+
+    queue: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any] = field(repr=False)
+    repeated: bool
+    """Whether it may have been delivered before, here or to another bridge."""
+    native: Any = field(repr=False)
+    """The broker's own, to answer with."""
+
+
+class Link(Protocol):
+    """One connection to a broker.
+
+    Raises:
+        ServiceUnavailable: from every method, when the broker is away; what was not answered is
+            delivered again.
+    """
+
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """Return messages as they come; ends with `ServiceUnavailable` when the broker goes."""
+        ...
+
+    async def accept(self, delivery: Delivery) -> None:
+        """Take a message off its queue."""
+        ...
+
+    async def forward(self, delivery: Delivery, queue: str) -> None:
+        """Put a message into another queue as it is, then take it off its own."""
+        ...
+
+    async def bury(self, delivery: Delivery, queue: str, reason: str) -> None:
+        """Put a message into a queue of dead letters, with the reason, then take it off its own."""
+        ...
+
+    async def put_back(self, delivery: Delivery) -> None:
+        """Put a message at the end of its queue as a new one, which counts no deliveries."""
+        ...
+
+    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
+        """Put a message into a queue; returns when the broker has it."""
+        ...
+
+    async def depths(self) -> dict[str, int]:
+        """Return how many messages wait in each queue; empty where the protocol cannot say."""
+        ...
+
+    async def take(self, queue: str, *, at_most: int) -> list[Delivery]:
+        """Return messages that wait in a queue now, to look at; unanswered they stay there."""
+        ...
+
+
+def kind_of(url: str) -> str:
+    """Return `amqp` or `stomp`.
+
+    Raises:
+        InvalidRequest: the URL names another kind of broker.
+    """
+    kinds = {"amqp": "amqp", "amqps": "amqp", "stomp": "stomp", "stomps": "stomp"}
+    try:
+        kind = kinds.get(urlsplit(url).scheme)
+    except ValueError:
+        kind = None
+    if kind is None:
+        msg = "the broker's URL begins with amqp://, amqps://, stomp:// or stomps://"
+        raise InvalidRequest(msg)
+    return kind
+
+
+def open_link(
+    url: str, queues: tuple[str, ...] = (), *, at_once: int = 50
+) -> AbstractAsyncContextManager[Link]:
+    """Return a connection to a broker, for a `with`.
+
+    Args:
+        url: amqp://user:password@host:5672/vhost or stomp://user:password@host:61613.
+        queues: To consume; made if they are missing.
+        at_once: Messages that may be unanswered.
+
+    Raises:
+        ServiceUnavailable: it does not answer.
+    """
+    # Each protocol's library is loaded where it is spoken.
+    if kind_of(url) == "amqp":
+        from blocks.amqp import amqp_link  # noqa: PLC0415
+
+        return amqp_link(url, queues, at_once=at_once)
+    from blocks.stomp_broker import stomp_link  # noqa: PLC0415
+
+    return stomp_link(url, queues, at_once=at_once)
