@@ -59,6 +59,7 @@ class Bridge:
     """Turns the messages of one connection into runs.
 
     Args:
+        name: Of the broker's block, for the flows that answer through it.
         broker: Which messages are ours.
         link: The connection.
         store: The ISPyB that the jobs are in.
@@ -67,9 +68,15 @@ class Bridge:
     """
 
     def __init__(
-        self, broker: MessageBroker, link: Link, store: IspybStore, runs: Runs, programs: Toolchain
+        self,
+        name: str,
+        broker: MessageBroker,
+        link: Link,
+        store: IspybStore,
+        runs: Runs,
+        programs: Toolchain,
     ) -> None:
-        self._broker, self._link = broker, link
+        self._name, self._broker, self._link = name, broker, link
         self._store, self._runs = store, runs
         self._recipes = set(broker.recipes or recipe_names(programs.recipes))
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -158,7 +165,8 @@ class Bridge:
             "toolchain": self._broker.toolchain,
         }
         if wanted.step:
-            parameters["step"] = wanted.step.model_dump(mode="json")
+            step = wanted.step.model_copy(update={"broker": self._name})
+            parameters["step"] = step.model_dump(mode="json")
         return await hand_off(
             self._store,
             self._runs,

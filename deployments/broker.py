@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
+from typing import TextIO
 
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # ours says it
 
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 AGAIN_S = 2.0
 COUNT_EVERY_S = 15.0
-LAST_ANSWERS_S = 10.0
 BESIDE = 50  # messages in hand: those that wait for a job must not hold up others
 
 
@@ -38,9 +38,9 @@ def listen(options: argparse.Namespace) -> int:
     return 0
 
 
-def log_to(stream: object) -> None:
+def log_to(stream: TextIO) -> None:
     """Write what happens to a stream, a line each, for a service manager's journal."""
-    handler = logging.StreamHandler(stream)  # pyright: ignore[reportArgumentType]
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name in ("deployments", "blocks", "tasks"):
         logging.getLogger(name).addHandler(handler)
@@ -82,7 +82,7 @@ async def _bridge(name: str) -> AsyncGenerator[tuple[Bridge, MessageBroker, Link
             programs = await Toolchain.named(broker.toolchain)
         url = broker.url.get_secret_value()
         async with open_link(url, tuple(broker.queues), at_once=BESIDE) as link:
-            yield Bridge(broker, link, lims.store(), runs, programs), broker, link
+            yield Bridge(name, broker, link, lims.store(), runs, programs), broker, link
 
 
 async def _work(bridge: Bridge, link: Link) -> None:

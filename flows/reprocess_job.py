@@ -10,12 +10,14 @@ from pydantic import Field
 from blocks.connections import PLAIN_NAME, IspybDatabase, Toolchain
 from blocks.errors import DataError, ProgramError, TransientError
 from blocks.mx.dials import STEPS
-from blocks.mx.records import Finished, UnitCell
+from blocks.mx.messages import RecipeStep
+from blocks.mx.records import Attempt, Finished, UnitCell
 from blocks.record import Record
 from tasks.life import Life
 from tasks.mx.closing import close_attempts_of_run
 from tasks.mx.engines import prepare_dials, read_dials, run_dials_step, run_xia2
 from tasks.mx.publish import living, publish_failure, publish_report
+from tasks.mx.sending_on import COMPLETED, FAILURE, STARTING, SUCCESS, send_on
 from tasks.mx.steps import (
     Plan,
     plan_run,
@@ -54,6 +56,7 @@ async def reprocess_job(
     ] = "primary data collection",
     resume: bool = True,
     wait_for_rows_s: Annotated[float, Field(ge=0, le=3600)] = 60.0,
+    step: RecipeStep | None = None,
 ) -> Outcome:
     """Reprocess one ISPyB job and store what it found.
 
@@ -71,14 +74,17 @@ async def reprocess_job(
             commands and program version are the same.
         wait_for_rows_s: How many seconds to wait for sweeps and images that are still being
             written.
+        step: What zocalo's recipe says, where its dispatcher asked; the steps after this one
+            are told.
     """
     lims, programs = await IspybDatabase.named(ispyb), await Toolchain.named(toolchain)
-    attempt = await register_attempt(lims, programs, job_id, flow_run.get_id() or "")
+    attempt = await register_attempt(lims, programs, job_id, flow_run.get_id() or "", step)
+    await tell_recipe(step, attempt, STARTING)
     plan = None
     async with living(lims, attempt) as life:
         try:
             job = await read_job(lims, job_id, wait_for_rows_s)
-            plan = await plan_run(lims, programs, attempt, job, wait_for_rows_s)
+            plan = await plan_run(lims, programs, attempt, job, wait_for_rows_s, step)
             finished = await run_engine(lims, programs, plan, life, resume=resume)
             life.tell(0.99, "storing results")
             own = integrations_on == "own data collection"
@@ -87,7 +93,9 @@ async def reprocess_job(
         except (ProgramError, DataError, TransientError) as failure:
             await store_failure(lims, attempt, plan, failure)
             await publish_failure(job_id, attempt, failure)
+            await tell_recipe(step, attempt, FAILURE, COMPLETED)
             raise
+    await tell_recipe(step, attempt, SUCCESS, COMPLETED)
     await publish_report(plan, finished)
     return Outcome(
         job_id=job_id,
@@ -98,6 +106,12 @@ async def reprocess_job(
         results=plan.results,
         program_wall_s=finished.program_wall_s,
     )
+
+
+async def tell_recipe(step: RecipeStep | None, attempt: Attempt, *outputs: str) -> None:
+    """Send zocalo's recipe on to the steps after this one, if there is a recipe."""
+    if step:
+        await send_on(step, attempt, *outputs)
 
 
 async def run_engine(

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from blocks.errors import InconsistentInput, NoSuchRecord
+from blocks.errors import AlreadyRunning, InconsistentInput, NoSuchRecord
 from blocks.genomics.legacy_json import decoded, encoded
 from blocks.genomics.records import JobStatus, UserJob
 from blocks.genomics.sessions import lock_name, reading, writing
@@ -15,6 +15,7 @@ from blocks.genomics.tables import JobRunRow, UserJobRow, UserPreferenceRow, now
 
 AT_ONCE = 1_000  # jobs in one statement
 OPEN = (JobStatus.QUEUED, JobStatus.RUNNING)
+ENDS = frozenset({"COMPLETE", "FAILED", "KILLED"})  # how jobs of another system may have ended
 
 
 class JobStore:
@@ -140,6 +141,32 @@ class JobStore:
             row.status = status.value
             row.output_location = output_location or row.output_location
             row.version = version or row.version
+
+    def close_once(self, job_id: int, status: str, *, version: str | None = None) -> str | None:
+        """Close a job of another system; return None, or the end that it has had already.
+
+        Args:
+            job_id: Of `user_jobs`.
+            status: The other system's word for the end.
+            version: Of its pipeline.
+
+        Raises:
+            NoSuchRecord: there is none.
+            AlreadyRunning: a flow run of ours worked on it, and closes it.
+        """
+        with writing(self._engine) as session:
+            row = session.get(UserJobRow, job_id, with_for_update=True)
+            if row is None:
+                raise NoSuchRecord(_no_job(job_id))
+            ours = select(JobRunRow.flow_run_id).where(JobRunRow.job_id == job_id).limit(1)
+            run = session.scalar(ours)
+            if run is not None:
+                msg = f"job {job_id} is not another system's: flow run {run} worked on it"
+                raise AlreadyRunning(msg)
+            if row.status in ENDS:
+                return row.status
+            row.status, row.version = status, version or row.version
+            return None
 
     def close_many(self, job_ids: Sequence[int], status: JobStatus, *, version: str = "") -> None:
         """Write what became of many jobs; those that are not there are left out."""

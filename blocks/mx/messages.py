@@ -49,6 +49,9 @@ class RecipeStep(Record):
     store_result: str | None = Field(
         default=None, max_length=255, description="name of the environment that gets the attempt"
     )
+    broker: str = Field(
+        default="broker", max_length=255, description="block of the broker that it came through"
+    )
     message: dict[str, Any] = Field(
         default_factory=dict[str, Any], description="the whole message, for the steps after this"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from blocks.connections import IspybDatabase
 from blocks.errors import AlreadyRunning
+from blocks.mx.messages import RecipeStep
 from blocks.mx.records import Attempt, AttemptState, Message, Severity
 from tasks.mx.keeping import keep_what_is_left
 from tasks.mx.liveness import reason_to_close
@@ -78,8 +79,10 @@ async def close_attempts_of_run(flow: Any, flow_run: Any, state: Any) -> None:  
     lims = await IspybDatabase.named(flow_run.parameters.get("ispyb", "ispyb"))
     over = RunState(type=state.type.value, message=state.message or "")
     reason = why_over(over)
+    said = flow_run.parameters.get("step")
+    asked = RecipeStep.model_validate(said) if said else None
     for attempt in await asyncio.to_thread(lims.store().attempts, flow_run.parameters["job_id"]):
         mine = attempt.flow_run_id == str(flow_run.id)
         if mine and attempt.state is AttemptState.RUNNING:
-            await keep_what_is_left(lims, attempt)
+            await keep_what_is_left(lims, attempt, asked)
             await close_failed(lims, attempt.id, reason, description=reason)

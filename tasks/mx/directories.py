@@ -6,6 +6,7 @@ from pathlib import Path
 from blocks.errors import InconsistentInput
 from blocks.mx.records import DataCollection, Directories, ProcessingJob
 
+OWNER = ".limsflow-attempt"  # in a directory that a recipe named: whose it is
 LONGEST_SYMBOL = 45  # of AutoProc.spaceGroup; a longer text is no space group and no file name
 
 
@@ -43,6 +44,53 @@ def attempt_directories(
     visit = Path(*directory.parts[:visit_depth])
     below = Path(*directory.parts[visit_depth:]) / measurement_name(collection) / guid
     return Directories(working=visit / working / below, results=visit / results / below)
+
+
+def as_asked(
+    usual: Directories, *, working: str | None, results: str | None, visit: Path
+) -> Directories:
+    """Return the directories that a recipe names, or the usual ones where it names none.
+
+    Raises:
+        InconsistentInput: one is not inside the visit.
+    """
+    for asked in filter(None, (working, results)):
+        path = Path(asked)
+        if not path.is_relative_to(visit) or ".." in path.parts or "\0" in asked:
+            msg = f"the recipe's directory {asked!r} is not inside the visit {visit}"
+            raise InconsistentInput(msg)
+    return Directories(
+        working=Path(working) if working else usual.working,
+        results=Path(results) if results else usual.results,
+    )
+
+
+def taken_by(places: Directories, guid: str) -> Directories:
+    """Return the places for this attempt alone: beside them, if an earlier attempt has them.
+
+    Raises:
+        InconsistentInput: the working directory cannot be made.
+    """
+    try:
+        places.working.mkdir(parents=True, exist_ok=True)
+        owner = places.working / OWNER
+        try:
+            with owner.open("x") as file:
+                file.write(guid)
+        except FileExistsError:
+            if owner.read_text() != guid:
+                return taken_by(_beside(places, guid), guid)
+    except (OSError, UnicodeError) as error:
+        msg = f"cannot make the working directory {places.working}: {error}"
+        raise InconsistentInput(msg) from error
+    return places
+
+
+def _beside(places: Directories, guid: str) -> Directories:
+    return Directories(
+        working=places.working.with_name(f"{places.working.name}-{guid}"),
+        results=places.results.with_name(f"{places.results.name}-{guid}"),
+    )
 
 
 def measurement_name(collection: DataCollection) -> str:

@@ -7,20 +7,42 @@ from pathlib import Path
 
 from blocks.connections import IspybDatabase
 from blocks.errors import DataError
+from blocks.mx.messages import RecipeStep
 from blocks.mx.records import Attempt, Directories, ProcessingJob
 from tasks.mx import files
-from tasks.mx.directories import attempt_directories, link_name
+from tasks.mx.directories import as_asked, attempt_directories, link_name
 
 
-def directories_of(lims: IspybDatabase, job: ProcessingJob, attempt: Attempt) -> Directories:
-    """Return where an attempt works and keeps its results, by the database's conventions."""
-    return attempt_directories(
+def directories_of(
+    lims: IspybDatabase, job: ProcessingJob, attempt: Attempt, asked: RecipeStep | None = None
+) -> Directories:
+    """Return where an attempt works and keeps its results.
+
+    By the database's conventions, unless zocalo's recipe says where.
+
+    Raises:
+        InconsistentInput: there is no such place, or the recipe's is outside the visit.
+    """
+    usual = attempt_directories(
         job.collection,
         attempt.guid,
         visit_depth=lims.visit_depth,
         working=lims.working_folder,
         results=lims.results_folder,
     )
+    if asked is None:
+        return usual
+    return as_asked(
+        usual,
+        working=asked.working_directory,
+        results=asked.results_directory,
+        visit=visit_of(lims, job),
+    )
+
+
+def visit_of(lims: IspybDatabase, job: ProcessingJob) -> Path:
+    """Return the directory of the visit that a job's primary data collection is from."""
+    return Path(*Path(job.collection.image_directory).parts[: lims.visit_depth])
 
 
 async def keep_files(
@@ -28,6 +50,7 @@ async def keep_files(
     job: ProcessingJob,
     attempt: Attempt,
     engine_directory: str,
+    places: Directories,
     working: Path | None = None,
 ) -> None:
     """Copy what an engine left to the results directory, attach it, and link it.
@@ -35,11 +58,11 @@ async def keep_files(
     Args:
         lims: Where to attach.
         job: Whose data collection says where the visit is.
-        attempt: Whose guid names the directories.
+        attempt: Which one.
         engine_directory: The name of the directory that the engine worked in.
+        places: Where the attempt works and keeps its results.
         working: Where the last try worked, if not there.
     """
-    places = directories_of(lims, job, attempt)
     working, results = working or places.working / engine_directory, places.results
     leave_out = files.INTERMEDIATE if engine_directory == "dials" else ()
     kept = results / engine_directory
@@ -51,14 +74,20 @@ async def keep_files(
         await asyncio.to_thread(files.link_results, kept, name)
 
 
-async def keep_what_is_left(lims: IspybDatabase, attempt: Attempt) -> None:
-    """Keep the files of an attempt that nobody works on; the newest try is what was going on."""
+async def keep_what_is_left(
+    lims: IspybDatabase, attempt: Attempt, asked: RecipeStep | None = None
+) -> None:
+    """Keep the files of an attempt that nobody works on; the newest try is what was going on.
+
+    Of a recipe that said where to work, this must be known; else the files stay where they are.
+    """
     if attempt.job_id is None or not attempt.guid:
         return
     with contextlib.suppress(DataError, OSError):  # then they stay where they are
         job = await asyncio.to_thread(lims.store().job, attempt.job_id)
-        tries = [p for p in directories_of(lims, job, attempt).working.iterdir() if p.is_dir()]
+        places = directories_of(lims, job, attempt, asked)
+        tries = [path for path in places.working.iterdir() if path.is_dir()]
         if tries:
             newest = max(tries, key=lambda path: path.stat().st_mtime)
             name = re.sub(r"-try\d+$", "", newest.name)
-            await keep_files(lims, job, attempt, name, newest)
+            await keep_files(lims, job, attempt, name, places, newest)

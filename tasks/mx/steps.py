@@ -20,6 +20,7 @@ from blocks.errors import (
 )
 from blocks.mx import dials, xia2
 from blocks.mx.images import image_argument, missing_images
+from blocks.mx.messages import RecipeStep
 from blocks.mx.recipe import Recipe, load_recipe
 from blocks.mx.records import (
     Attempt,
@@ -34,6 +35,7 @@ from blocks.mx.writer import Registration
 from blocks.record import Record
 from tasks.mx import sweeps
 from tasks.mx.closing import close_failed, require_dead
+from tasks.mx.directories import taken_by
 from tasks.mx.keeping import directories_of, keep_files
 from tasks.policies import step
 
@@ -78,7 +80,11 @@ class Plan(Record):
 
 @step(name="register attempt")
 async def register_attempt(
-    lims: IspybDatabase, programs: Toolchain, job_id: int, run_id: str
+    lims: IspybDatabase,
+    programs: Toolchain,
+    job_id: int,
+    run_id: str,
+    asked: RecipeStep | None = None,
 ) -> Attempt:
     """Insert the attempt that the user sees, before anything can go wrong with its input.
 
@@ -98,13 +104,15 @@ async def register_attempt(
         recipe = load_recipe(header.recipe, programs.recipes)
     except DataError:
         recipe = None  # said again, with the attempt to show it, when the job is read
-    guid = uuid4()
+    guid, asked = uuid4(), asked or RecipeStep()
+    shown = [f"{name}={value}" for name, value in asked.environment.items()] or header.parameters
+    program = asked.program or (recipe.program if recipe else "limsflow")
     registration = Registration(
         job_id=job_id,
-        program=recipe.program if recipe else "limsflow",
-        pipeline_id=recipe.pipeline_id if recipe else None,
-        command_line=f"limsflow job run {job_id}",
-        environment=", ".join([f"guid={guid}", f"flow_run={run_id}", *header.parameters]),
+        program=program,
+        pipeline_id=recipe.pipeline_id if recipe and program == recipe.program else None,
+        command_line=asked.command_line or f"limsflow job run {job_id}",
+        environment=", ".join([f"guid={guid}", f"flow_run={run_id}", *shown]),
         uuid=guid,
         collection_id=header.collection_id,
     )
@@ -160,7 +168,12 @@ async def read_job(lims: IspybDatabase, job_id: int, wait_s: float) -> Processin
 
 @step(name="check input")
 async def plan_run(
-    lims: IspybDatabase, programs: Toolchain, attempt: Attempt, job: ProcessingJob, wait_s: float
+    lims: IspybDatabase,
+    programs: Toolchain,
+    attempt: Attempt,
+    job: ProcessingJob,
+    wait_s: float,
+    asked: RecipeStep | None = None,
 ) -> Plan:
     """Check sweeps, images and recipe, make the working directory, record the command.
 
@@ -171,14 +184,16 @@ async def plan_run(
     await asyncio.to_thread(lims.store().place, attempt.id, job.collection.id)
     sweeps.check_sweeps(job)
     await _wait_for_images(job, wait_s)
-    directories = directories_of(lims, job, attempt)
+    directories = directories_of(lims, job, attempt, asked)
+    if asked:  # its places may be those of an earlier attempt
+        directories = await asyncio.to_thread(taken_by, directories, attempt.guid)
     plan = Plan(
         job=job,
         attempt=attempt,
         recipe=recipe,
         directories=directories,
         n_processes=programs.n_processes,
-        time_limit_s=programs.time_limit_s,
+        time_limit_s=(asked and asked.timeout_s) or programs.time_limit_s,
         note=programs.note,
     )
     if recipe.engine == "dials":
@@ -225,7 +240,14 @@ async def store_results(
     store, program_id = lims.store(), plan.attempt.id
     if (await asyncio.to_thread(store.attempt, program_id)).state is AttemptState.FAILED:
         raise InconsistentInput(_closed_meanwhile(program_id))
-    await keep_files(lims, plan.job, plan.attempt, plan.recipe.directory, finished.directory)
+    await keep_files(
+        lims,
+        plan.job,
+        plan.attempt,
+        plan.recipe.directory,
+        plan.directories,
+        finished.directory,
+    )
     said = [*plan.notes(), *sweeps.left_out(plan.job, finished.solution)]
     await asyncio.to_thread(store.add_messages, program_id, said)
     await asyncio.to_thread(
@@ -256,7 +278,9 @@ async def store_failure(
         tried = failure.directory if isinstance(failure, ProgramError) else None
         working = tried if tried and tried.is_relative_to(plan.directories.working) else None
         try:
-            await keep_files(lims, plan.job, attempt, plan.recipe.directory, working)
+            await keep_files(
+                lims, plan.job, attempt, plan.recipe.directory, plan.directories, working
+            )
         except (OSError, DataError) as error:  # the reason matters more than the files
             get_run_logger().warning("the files of this attempt are not kept: %s", error)
     description = failure.evidence if isinstance(failure, ProgramError) else str(failure)
