@@ -2,7 +2,7 @@
 """ActiveMQ, and any other broker that speaks STOMP 1.2; RabbitMQ does, with a plugin.
 
 Names of queues are STOMP destinations: `/queue/processing_recipe`; a name without a slash gets
-`/queue/` in front.
+`/queue/` in front. On RabbitMQ a queue that AMQP made is `/amq/queue/processing_recipe`.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ def _connection(url: str) -> tuple[Any, dict[str, Any]]:
     except ValueError as error:
         msg = "the broker's URL has no usable port"
         raise InvalidRequest(msg) from error
-    vhost = unquote(parts.path.lstrip("/")) or None
+    vhost = unquote(parts.path.removeprefix("/")) or "/"  # RabbitMQ's first; ActiveMQ has none
     connection: Any = stomp.Connection12(
         [(host, port)],
         heartbeats=HEARTBEATS_MS,
@@ -196,22 +196,26 @@ class StompLink(stomp.ConnectionListener):
     def on_message(self, frame: Any) -> None:
         """Take a message over."""
         delivery = _delivery(frame, self._queues)
-        self._loop.call_soon_threadsafe(self._come.put_nowait, delivery)
+        self._in_loop(self._come.put_nowait, delivery)
 
     def on_receipt(self, frame: Any) -> None:
         """Take a receipt over."""
-        self._loop.call_soon_threadsafe(self._settle, _headers(frame).get("receipt-id", ""), None)
+        self._in_loop(self._settle, _headers(frame).get("receipt-id", ""), None)
 
     def on_error(self, frame: Any) -> None:
         """Say what the broker refused; it closes the connection after that."""
         reason = _headers(frame).get("message", "an error")
         logger.warning("the STOMP broker says: %s", reason)
-        self._loop.call_soon_threadsafe(self._fail, reason)
+        self._in_loop(self._fail, reason)
 
     def on_disconnected(self) -> None:
-        """Say that the connection is gone; also when we left, and the loop with us."""
+        """Say that the connection is gone."""
+        self._in_loop(self._fail, "the connection is closed")
+
+    def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call something in the loop's thread; when we left, the loop may have ended with us."""
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._fail, "the connection is closed")
+            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _settle(self, receipt: str, failure: Exception | None) -> None:
         waiting = self._receipts.get(receipt)

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from blocks.genomics.synthetic_isolate import (
 from deployments.demo_isolate import CGST, GENUS, LIMITS, NEW_LOCUS, READS, ST, write_example
 from tasks.genomics.scheme_loading import OWN_NUMBERS_FROM
 from tests.acceptance.lab import REPOSITORY, Lab, make_lab, shared
-from tests.fakes.prefect_server import prefect_server
 from tests.fakes.served import environment
 from tests.postgres.server import PostgresServer
 
@@ -49,13 +47,6 @@ GENOMES = {
 }
 SALMONELLA = [name for name, scheme in GENOMES.items() if scheme == "salmonella"]
 K = 31
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server of its own."""
-    with prefect_server(tmp_path_factory.mktemp("results")):
-        yield
 
 
 # The example: a genome of ours, from reads with errors to types

@@ -11,15 +11,11 @@ from blocks.genomics.records import SchemeParam
 from blocks.genomics.store import EnteroStore
 from tests.fakes.entero import Look
 from tests.fakes.isolate_cli import LONG, Cli, Said, a_genome, is_one_line
-from tests.fakes.prefect_server import prefect_server
 
 COMMANDS = (("update-scheme", "rehearsal"), ("update-all-schemes",), ("update-assemblies",))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with prefect_server(tmp_path_factory.mktemp("results")):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from blocks.errors import ProgramFailed
 from blocks.mx.records import AttemptState
 from blocks.mx.store import open_store
 from tests.fakes.builders import a_request
-from tests.flows.conftest import Beamtime
+from tests.flows.beamtimes import Beamtime
 from tests.mariadb.server import MariaDb
 
 pytestmark = pytest.mark.services

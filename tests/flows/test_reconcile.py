@@ -9,7 +9,7 @@ import pytest
 from blocks.errors import AlreadyRunning, InvalidRequest, NoSuchRecord
 from blocks.mx.records import AttemptState
 from tests.fakes.builders import a_collection, a_registration, a_request
-from tests.flows.conftest import Beamtime
+from tests.flows.beamtimes import Beamtime
 from tests.flows.isolates import a_run
 
 ABeamtime = Callable[..., Beamtime]

@@ -12,7 +12,7 @@ from blocks.mx.records import AttemptState
 from deployments import replay
 from deployments.demo import job_request
 from tests.fakes.programs import script
-from tests.flows.conftest import Beamtime
+from tests.flows.beamtimes import Beamtime
 
 ABeamtime = Callable[..., Beamtime]
 

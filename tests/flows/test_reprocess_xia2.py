@@ -14,7 +14,7 @@ from blocks.errors import (
 )
 from blocks.mx.records import AttachmentType, AttemptState, Severity
 from tests.fakes.programs import starts
-from tests.flows.conftest import Beamtime
+from tests.flows.beamtimes import Beamtime
 
 ABeamtime = Callable[..., Beamtime]
 

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from blocks.errors import InconsistentInput
 from blocks.mx.records import AttemptState
 from tests.fakes.programs import starts
-from tests.flows.conftest import Beamtime
+from tests.flows.beamtimes import Beamtime
 
 ABeamtime = Callable[..., Beamtime]
 

@@ -1,4 +1,4 @@
-"""A Prefect server for the tests of flows, and a beamtime with images, ISPyB and programs."""
+"""A Prefect server for all tests that want one; a beamtime with images, ISPyB and programs."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server of its own, once for all tests of flows."""
+    """A Prefect server of its own, once for the session."""
     with prefect_server(tmp_path_factory.mktemp("results")):
         yield
 

@@ -1,0 +1,213 @@
+"""What RabbitMQ over AMQP and a STOMP broker promise alike; a real node speaks both."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+import pytest
+
+from blocks.broker import DEAD_FROM, DEAD_ID, REASON, Delivery, Link, kind_of, open_link
+from blocks.errors import InvalidRequest, ServiceUnavailable
+from tests.fakes.messages import SYNCHWEB
+from tests.rabbitmq.server import RabbitMq
+
+numbers = itertools.count(1)
+services = pytest.mark.services
+
+
+@pytest.fixture(params=["amqp", "stomp"])
+def url(request: pytest.FixtureRequest, rabbitmq: RabbitMq) -> str:
+    """The address of the same node, by protocol."""
+    return str(getattr(rabbitmq, request.param))
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue that nobody else uses."""
+    return f"wishes-{os.getpid()}-{next(numbers)}"
+
+
+def within(url: str, deed: Callable[[Link], Awaitable[Any]], *queues: str) -> Any:
+    """Return what a deed does on a new connection."""
+
+    async def do() -> Any:
+        async with asyncio.timeout(20):
+            async with open_link(url, queues) as link:
+                return await deed(link)
+
+    return asyncio.run(do())
+
+
+async def next_of(link: Link) -> Delivery:
+    return await anext(aiter(link.deliveries()))
+
+
+def waiting(url: str, queue: str) -> list[Delivery]:
+    """Return what waits in a queue, and leave it there."""
+    return within(url, lambda link: link.take(queue, at_most=20))
+
+
+def sent_bare(rabbitmq: RabbitMq, queue: str, body: bytes) -> None:
+    """Send as php-amqplib does for SynchWeb: no properties, no confirmation."""
+
+    async def send() -> None:
+        connection = await aio_pika.connect(rabbitmq.amqp)
+        async with connection, connection.channel() as channel:
+            await channel.default_exchange.publish(aio_pika.Message(body), routing_key=queue)
+
+    asyncio.run(send())
+
+
+@services
+def test_a_message_without_any_property_arrives_byte_for_byte(
+    url: str, rabbitmq: RabbitMq, queue: str
+) -> None:
+    async def receive(link: Link) -> Delivery:
+        await asyncio.to_thread(sent_bare, rabbitmq, queue, SYNCHWEB)
+        return await next_of(link)
+
+    delivery = within(url, receive, queue)
+
+    assert (delivery.queue, delivery.body, delivery.repeated) == (queue, SYNCHWEB, False)
+
+
+@services
+def test_what_was_not_answered_comes_again_and_says_so(url: str, queue: str) -> None:
+    async def receive(link: Link) -> Delivery:
+        return await next_of(link)
+
+    async def send(link: Link) -> None:
+        await link.publish(queue, b"wish", {})
+        await next_of(link)
+
+    within(url, send, queue)
+    delivery = within(url, receive, queue)
+
+    assert (delivery.body, delivery.repeated) == (b"wish", True)
+
+
+@services
+def test_an_accepted_message_is_gone(url: str, queue: str) -> None:
+    async def accept(link: Link) -> None:
+        await link.publish(queue, b"wish", {})
+        await link.accept(await next_of(link))
+
+    within(url, accept, queue)
+
+    assert waiting(url, queue) == []
+
+
+@services
+def test_a_forwarded_message_keeps_its_body_and_headers(url: str, queue: str) -> None:
+    other = f"{queue}-zocalo"
+    within(url, lambda link: link.publish(other, b"first", {}), other)
+
+    async def forward(link: Link) -> None:
+        await link.publish(queue, b'{"recipes":["x"]}\xc3\xbc', {"zocalo.go.user": "me"})
+        await link.forward(await next_of(link), other)
+
+    within(url, forward, queue)
+
+    (_, found) = waiting(url, other)
+    assert (found.body, found.headers["zocalo.go.user"]) == (b'{"recipes":["x"]}\xc3\xbc', "me")
+    assert waiting(url, queue) == []
+
+
+@services
+def test_a_dead_letter_says_why_and_where_it_came_from(url: str, queue: str) -> None:
+    async def bury(link: Link) -> None:
+        await link.publish(queue, b"\x00nonsense", {"sender": "php"})
+        await link.bury(await next_of(link), f"dlq.{queue}", "the body is not JSON: line 1")
+
+    within(url, bury, queue)
+
+    (found,) = waiting(url, f"dlq.{queue}")
+    assert (found.body, found.headers["sender"]) == (b"\x00nonsense", "php")
+    assert found.headers[REASON] == "the body is not JSON: line 1"
+    assert found.headers[DEAD_FROM] == queue
+    assert len(found.headers[DEAD_ID]) == 32
+    assert waiting(url, queue) == []
+
+
+@services
+def test_a_message_that_is_put_back_is_behind_the_others_and_counts_as_new(
+    url: str, queue: str
+) -> None:
+    async def put_back(link: Link) -> list[Delivery]:
+        await link.publish(queue, b"first", {})
+        await link.publish(queue, b"second", {})
+        first = await next_of(link)
+        await link.put_back(first)
+        return [await next_of(link), await next_of(link)]
+
+    found = within(url, put_back, queue)
+
+    assert [(one.body, one.repeated) for one in found] == [(b"second", False), (b"first", False)]
+
+
+@services
+def test_one_that_may_have_been_delivered_before_stays_so_when_put_back(
+    url: str, queue: str
+) -> None:
+    async def leave(link: Link) -> None:
+        await link.publish(queue, b"wish", {})
+        await next_of(link)
+
+    async def put_back(link: Link) -> Delivery:
+        await link.put_back(await next_of(link))
+        return await next_of(link)
+
+    within(url, leave, queue)
+
+    assert within(url, put_back, queue).repeated
+
+
+@services
+def test_a_queue_that_nobody_made_refuses_what_would_be_lost(
+    rabbitmq: RabbitMq, queue: str
+) -> None:
+    async def forward(link: Link) -> None:
+        await link.publish(queue, b"wish", {})
+        await link.forward(await next_of(link), "no-such-queue")
+
+    with pytest.raises(ServiceUnavailable, match=r"no-such-queue|NO_ROUTE"):
+        within(rabbitmq.amqp, forward, queue)
+
+    assert [one.body for one in waiting(rabbitmq.amqp, queue)] == [b"wish"]
+
+
+@services
+def test_how_many_wait_is_known_where_the_protocol_says_it(rabbitmq: RabbitMq, queue: str) -> None:
+    async def depths(link: Link) -> dict[str, int]:
+        for _ in range(60):  # ten more than one consumer may have in hand
+            await link.publish(queue, b"wish", {})
+        return await link.depths()
+
+    assert within(rabbitmq.amqp, depths, queue) == {queue: 10}
+    assert within(rabbitmq.stomp, lambda link: link.depths(), f"{queue}-stomp") == {}
+
+
+@services
+@pytest.mark.parametrize("kind", ["amqp", "stomp"])
+def test_a_wrong_password_is_said_without_the_password(rabbitmq: RabbitMq, kind: str) -> None:
+    url = str(getattr(rabbitmq, kind)).replace(rabbitmq.password, "secret-guess")
+
+    with pytest.raises(ServiceUnavailable) as failure:
+        within(url, lambda link: link.depths())
+
+    assert "secret-guess" not in str(failure.value)
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "stomp"])
+def test_a_broker_that_is_away_is_waited_for_by_whoever_asks(scheme: str) -> None:
+    with pytest.raises(ServiceUnavailable):
+        within(f"{scheme}://a:b@127.0.0.1:1", lambda link: link.depths())
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis://x", "", "amqp", "://", "amqp//x"])
+def test_a_url_of_no_broker_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="begins with amqp://"):
+        kind_of(url)
