@@ -18,8 +18,8 @@ from blocks.mx.messages import JobMessage, job_of, read_message
 from blocks.mx.recipe import recipe_names
 from blocks.mx.store import IspybStore
 from deployments import metrics
-from deployments.hand_off import FORGOTTEN, HandedOff, hand_off
-from deployments.runs import Runs
+from tasks.flow_runs import Runs
+from tasks.mx.hand_off import FORGOTTEN, HandedOff, hand_off
 from tasks.mx.requests import record_refusal
 
 logger = logging.getLogger(__name__)

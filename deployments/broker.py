@@ -21,7 +21,7 @@ from blocks.connections import IspybDatabase, MessageBroker, Toolchain
 from blocks.errors import ServiceUnavailable
 from deployments import metrics
 from deployments.bridge import Bridge
-from deployments.runs import answering, prefect_runs
+from tasks.flow_runs import answering, prefect_runs
 
 logger = logging.getLogger(__name__)
 

@@ -138,6 +138,9 @@ def _add_reconcile(commands: Any) -> None:
     )
     reconcile.add_argument("--ispyb", default="ispyb", help=f"{ISPYB_HELP}; empty: none")
     reconcile.add_argument("--entero", default="entero", help=f"{ENTERO_HELP}; empty: none")
+    reconcile.add_argument(
+        "--broker", default="broker", help="block with the recipes that are ours; empty: start none"
+    )
     reconcile.add_argument("--stale-after-s", type=float, default=900.0, help="silence, in seconds")
     reconcile.add_argument("--dry-run", action="store_true", help="say it, and close nothing")
 

@@ -14,7 +14,7 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "blocks,tasks,flows")
 from blocks.database import refuse_secret
 from deployments.entero import block_or_url, plain
 from deployments.job import as_text, job_facts, store_of
-from flows.reconcile_jobs import Closed, reconcile_jobs
+from flows.reconcile_jobs import Mended, reconcile_jobs
 from flows.reprocess_job import reprocess_job
 
 
@@ -40,33 +40,39 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+DEEDS = {"closed": "close", "started": "start"}
+
+
 def reconcile(options: argparse.Namespace) -> int:
-    """Close what nobody works on; print what was closed and why."""
+    """Close what nobody works on, start what nobody started; print what and why."""
     for name in (options.ispyb, options.entero):
         refuse_url_with_secret(name)
-    closed = asyncio.run(
+    mended = asyncio.run(
         reconcile_jobs(
             ispyb=options.ispyb,
             entero=block_or_url(options.entero),
+            broker=options.broker,
             stale_after_s=options.stale_after_s,
             dry_run=options.dry_run,
         )
     )
     if options.json:
-        print(json.dumps([one.model_dump() for one in closed]))
+        print(json.dumps([one.model_dump() for one in mended]))
     else:
-        verb = "would close" if options.dry_run else "closed"
-        for one in closed:
+        for one in mended:
+            verb = f"would {DEEDS[one.deed]}" if options.dry_run else one.deed
             print(plain(f"{verb} {_what(one)}: {one.reason}"))
-        if not closed:
+        if not mended:
             print("nothing to close")
     return 0
 
 
-def _what(closed: Closed) -> str:
-    if closed.program_id is not None:
-        return f"attempt {closed.program_id} of job {closed.job_id}"
-    return f"flow run {closed.flow_run_id} of job {closed.job_id or '-'} ({closed.about})"
+def _what(mended: Mended) -> str:
+    if mended.program_id is not None:
+        return f"attempt {mended.program_id} of job {mended.job_id}"
+    if not mended.about:
+        return f"processing job {mended.job_id}"
+    return f"flow run {mended.flow_run_id} of job {mended.job_id or '-'} ({mended.about})"
 
 
 def refuse_url_with_secret(name: str) -> None:

@@ -1,30 +1,33 @@
-"""Attempts and calls that nobody works on any more: after a lost worker, server or machine."""
+"""What was lost with a message, a worker, a server or a machine: started, or closed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from blocks.connections import EnteroBase, IspybDatabase
+from blocks.connections import EnteroBase, IspybDatabase, MessageBroker, Toolchain
 from blocks.errors import InvalidRequest
 from blocks.record import Record
 from tasks.genomics.closing import LostRun, close_lost_runs
 from tasks.mx.closing import close_attempt_if_lost, open_attempts
+from tasks.mx.starting import NO_MESSAGE, jobs_not_begun, start_late
 
-ISPYB, ENTERO = "ispyb", "entero"  # what 'limsflow deploy' calls them, if the site has them
+# What 'limsflow deploy' calls them, if the site has them
+ISPYB, ENTERO, BROKER = "ispyb", "entero", "broker"
 
 PLAIN_NAME_OR_NONE = r"^[^@?]*$"
 
 BlockT = TypeVar("BlockT")
 
 
-class Closed(Record):
-    """What was closed as failed, and why."""
+class Mended(Record):
+    """What was closed as failed and why, or started late."""
 
+    deed: Literal["closed", "started"] = "closed"
     program_id: int | None = Field(default=None, description="attempt at a job of ISPyB")
     flow_run_id: str = Field(default="", description="run on a job of EnteroBase")
     job_id: int | None
@@ -38,12 +41,14 @@ async def reconcile_jobs(
     stale_after_s: Annotated[float, Field(ge=0, le=86_400)] = 900.0,
     dry_run: bool = False,
     entero: Annotated[str | None, Field(pattern=PLAIN_NAME_OR_NONE)] = ENTERO,
-) -> list[Closed]:
-    """Close what was left open by a lost worker, server or machine.
+    broker: Annotated[str | None, Field(pattern=PLAIN_NAME_OR_NONE)] = BROKER,
+) -> list[Mended]:
+    """Close what was left open by a lost worker, server or machine; start what nobody started.
 
     1. find what limsflow began and nobody closed: attempts in ISPyB; calls, jobs and searches in
     EnteroBase   2. ask Prefect for each one's run   3. close, as failed and with the reason, what
-    belongs to a run that is over or silent
+    belongs to a run that is over or silent   4. start the jobs of users whose message was lost,
+    if the broker's block says which are ours
 
     Args:
         ispyb: Name of the ISPyB database block; empty: none. The usual name may be missing.
@@ -51,6 +56,8 @@ async def reconcile_jobs(
             gives a sign every 30 s.
         dry_run: Say what would be closed, and close nothing.
         entero: Name of the EnteroBase block; empty: none. The usual name may be missing.
+        broker: Name of the broker's block, with the recipes that are ours; empty: jobs that nobody
+            started are left alone. The usual name may be missing.
     """
     crystals = await _database(IspybDatabase.named, ispyb, ISPYB)
     isolates = await _database(EnteroBase.named, entero, ENTERO)
@@ -62,13 +69,36 @@ async def reconcile_jobs(
         _close_attempts(crystals, silence, dry_run=dry_run),
         _close_runs(isolates, silence, dry_run=dry_run),
     )
-    return [one for some in found for one in some]
+    started = await _start_late(
+        await _database(MessageBroker.named, broker, BROKER), dry_run=dry_run
+    )
+    return [*(one for some in found for one in some), *started]
+
+
+async def _start_late(broker: MessageBroker | None, *, dry_run: bool) -> list[Mended]:
+    if broker is None:
+        return []
+    lims = await IspybDatabase.named(broker.ispyb)
+    late = await jobs_not_begun(lims, await Toolchain.named(broker.toolchain), broker)
+    if dry_run:
+        return [Mended(deed="started", job_id=one, reason=NO_MESSAGE) for one in late]
+    begun = [await start_late(lims, broker, one) for one in late]
+    return [
+        Mended(
+            deed="closed" if one.refused else "started",
+            flow_run_id=one.run_id,
+            job_id=one.job_id,
+            reason=one.refused or NO_MESSAGE,
+        )
+        for one in begun
+        if one
+    ]
 
 
 async def _database(
     named: Callable[[str], Awaitable[BlockT]], name: str | None, usual: str
 ) -> BlockT | None:
-    """Return a database, None if it is not asked for or this site has none.
+    """Return a database or a broker, None if it is not asked for or this site has none.
 
     Raises:
         InvalidRequest: somebody named one that is not there.
@@ -85,7 +115,7 @@ async def _database(
 
 async def _close_attempts(
     lims: IspybDatabase | None, silence: timedelta, *, dry_run: bool
-) -> list[Closed]:
+) -> list[Mended]:
     if lims is None:
         return []
     found = await open_attempts(lims)
@@ -96,19 +126,19 @@ async def _close_attempts(
     lost = [(attempt, why) for attempt, why in zip(found, reasons, strict=True) if why]
     for attempt, why in lost:
         get_run_logger().warning("AutoProcProgram %d: %s", attempt.id, why)
-    return [Closed(program_id=a.id, job_id=a.job_id, reason=why) for a, why in lost]
+    return [Mended(program_id=a.id, job_id=a.job_id, reason=why) for a, why in lost]
 
 
 async def _close_runs(
     lims: EnteroBase | None, silence: timedelta, *, dry_run: bool
-) -> list[Closed]:
+) -> list[Mended]:
     if lims is None:
         return []
     lost = await close_lost_runs(lims, stale_after=silence, dry_run=dry_run)
     for run in lost:
         get_run_logger().warning("%s: %s", _about(run) or run.flow_run_id, run.reason)
     return [
-        Closed(flow_run_id=run.flow_run_id, job_id=run.job_id, about=_about(run), reason=run.reason)
+        Mended(flow_run_id=run.flow_run_id, job_id=run.job_id, about=_about(run), reason=run.reason)
         for run in lost
     ]
 

@@ -29,6 +29,7 @@ from blocks.mx.tables import (
     ImageSweepRow,
     IntegrationRow,
     JobParameterRow,
+    ProcessingJobRow,
     ProgramAttachmentRow,
     ProgramRow,
     ProposalRow,
@@ -52,6 +53,23 @@ def database_time(session: Session) -> datetime:
     if session.get_bind().dialect.name == "sqlite":
         return local_time()
     return session.scalars(select(func.now())).one()
+
+
+def not_begun(recipes: Sequence[str], since: datetime, until: datetime) -> Select[tuple[int]]:
+    """Return the query for users' jobs of these recipes and times that have no attempt."""
+    job = ProcessingJobRow
+    begun = select(ProgramRow.id).where(ProgramRow.job_id == job.id)
+    return (
+        select(job.id)
+        .where(
+            job.recipe.in_(recipes),
+            job.submitted_at.between(since, until),
+            func.coalesce(job.automatic, 0) != 1,
+            ~begun.exists(),
+        )
+        .order_by(job.id)
+        .limit(1000)
+    )
 
 
 def collections(

@@ -1,6 +1,7 @@
 """ISPyB as records: jobs out, attempts and results in. It looks before it writes."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session
@@ -35,7 +36,15 @@ from blocks.mx.tables import (
     ProgramRow,
     ScalingRow,
 )
-from blocks.mx.writer import MESSAGE_LENGTH, TEXT_LENGTH, Registration, Writer, column_text
+from blocks.mx.writer import (
+    MESSAGE_LENGTH,
+    Registration,
+    Writer,
+    column_text,
+    fits,
+    require_latin1,
+    same_place,
+)
 
 LARGEST_ID = 2**32 - 1
 RECENT = 200_000  # rows of AutoProcProgram: weeks at a large facility
@@ -106,7 +115,7 @@ class IspybStore:
                 msg = f"data collection {missing[0]} is not in this ISPyB"
                 raise InvalidRequest(msg)
             if not self._writer.owns_database:
-                _require_latin1(request)
+                require_latin1(request)
             return self._writer.create_job(request, wanted[0])
 
     def data_collections(self, ids: Sequence[int]) -> list[DataCollection]:
@@ -161,6 +170,23 @@ class IspybStore:
         with database_errors(), Session(self._reader) as session:
             newest = select(ProcessingJobRow.id).order_by(ProcessingJobRow.id.desc()).limit(1000)
             return list(session.scalars(newest))
+
+    def jobs_not_begun(
+        self, recipes: Sequence[str], *, older_than: timedelta, younger_than: timedelta
+    ) -> list[int]:
+        """Return jobs of users without any attempt, oldest first; at most 1000.
+
+        Automatic jobs are left out: who made them may hold them back.
+
+        Args:
+            recipes: Only of these.
+            older_than: The database's clock counts, for both.
+            younger_than: How long somebody may still wait for one.
+        """
+        with database_errors(), Session(self._reader) as session:
+            now = reading.database_time(session)
+            made = now - younger_than, now - older_than
+            return list(session.scalars(reading.not_begun(recipes, *made)))
 
     # Attempts
 
@@ -252,7 +278,7 @@ class IspybStore:
         with database_errors():
             known = {attachment.path for attachment in self.attachments(program_id)}
             for attachment in attachments:
-                if not _fits(attachment):
+                if not fits(attachment):
                     text = f"not shown, its path does not fit into ISPyB: {attachment.path.name}"
                     said = Message(
                         severity=Severity.WARNING, message=text, description=str(attachment.path)
@@ -339,7 +365,7 @@ class IspybStore:
     def _require_same(self, request: JobRequest, known: dict[int, DataCollection]) -> None:
         for given in request.data_collections:
             found = known.get(given.id)
-            if found and _place(found) != _place(given):
+            if found and same_place(found) != same_place(given):
                 msg = (
                     f"data collection {given.id} is in ISPyB with other images: "
                     f"{found.image_directory}{found.file_template} from {found.start_image}, "
@@ -362,30 +388,6 @@ class IspybStore:
     ) -> int | None:
         with Session(self._reader) as session:
             return session.scalars(select(func.min(row.id)).where(condition)).one()
-
-
-def _place(collection: DataCollection) -> tuple[str, str, int, int]:
-    """Return what makes two descriptions mean the same images."""
-    directory = collection.image_directory.rstrip("/")
-    return directory, collection.file_template, collection.start_image, collection.n_images
-
-
-def _fits(attachment: Attachment) -> bool:
-    parts = (attachment.path.name, str(attachment.path.parent))
-    return all(column_text(part, TEXT_LENGTH) == part for part in parts)
-
-
-def _require_latin1(request: JobRequest) -> None:
-    """Refuse a parameter that a facility's latin1 column would change or not take.
-
-    Raises:
-        InvalidRequest: names the parameter.
-    """
-    for parameter in request.parameters:
-        text = f"{parameter.key}={parameter.value}"
-        if column_text(text, len(text)) != text:
-            msg = f"parameter {parameter.key!r} has characters that this ISPyB cannot hold"
-            raise InvalidRequest(msg)
 
 
 def _job_row(session: Session, job_id: int) -> ProcessingJobRow:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
+from blocks.errors import InvalidRequest
 from blocks.mx.records import (
     Attachment,
     AttemptState,
+    DataCollection,
     Integration,
     JobRequest,
     Message,
@@ -130,3 +132,28 @@ def aware_time(moment: datetime | None) -> datetime | None:
     running attempt look silent for an hour.
     """
     return moment.replace(fold=1).astimezone(UTC) if moment else None
+
+
+def same_place(collection: DataCollection) -> tuple[str, str, int, int]:
+    """Return what makes two descriptions mean the same images."""
+    directory = collection.image_directory.rstrip("/")
+    return directory, collection.file_template, collection.start_image, collection.n_images
+
+
+def fits(attachment: Attachment) -> bool:
+    """Whether ISPyB's columns can hold where a file is."""
+    parts = (attachment.path.name, str(attachment.path.parent))
+    return all(column_text(part, TEXT_LENGTH) == part for part in parts)
+
+
+def require_latin1(request: JobRequest) -> None:
+    """Refuse a parameter that a facility's latin1 column would change or not take.
+
+    Raises:
+        InvalidRequest: names the parameter.
+    """
+    for parameter in request.parameters:
+        text = f"{parameter.key}={parameter.value}"
+        if column_text(text, len(text)) != text:
+            msg = f"parameter {parameter.key!r} has characters that this ISPyB cannot hold"
+            raise InvalidRequest(msg)

@@ -26,7 +26,7 @@ class Lab:
 
     def wish(self, **given: Any) -> Any:
         """Wish for the job once; return what became of it."""
-        from deployments.hand_off import hand_off  # noqa: PLC0415 - loads Prefect
+        from tasks.mx.hand_off import hand_off  # noqa: PLC0415 - loads Prefect
 
         usual = {
             "parameters": {"ispyb": "ispyb", "toolchain": "mx"},
@@ -53,7 +53,7 @@ class Lab:
 
 
 def with_runs(deed: Callable[[Any], Awaitable[Any]]) -> Any:
-    from deployments.runs import prefect_runs  # noqa: PLC0415 - loads Prefect
+    from tasks.flow_runs import prefect_runs  # noqa: PLC0415 - loads Prefect
 
     async def do() -> Any:
         async with prefect_runs() as runs:
@@ -76,7 +76,7 @@ def over(run_id: UUID | None, kind: str = "Completed") -> None:
 
 def forgotten(run_id: UUID) -> None:
     """Mark a run as the bridge does when the broker surely forgot its message."""
-    from deployments.hand_off import FORGOTTEN  # noqa: PLC0415
+    from tasks.mx.hand_off import FORGOTTEN  # noqa: PLC0415
 
     with_runs(lambda runs: runs.add_labels(run_id, {FORGOTTEN: True}))
 
@@ -132,7 +132,7 @@ def test_a_click_while_the_run_works_is_that_run(lab: Lab) -> None:
 
 
 def test_two_bridges_that_have_the_same_message_start_one_run(lab: Lab) -> None:
-    from deployments.hand_off import hand_off  # noqa: PLC0415 - loads Prefect
+    from tasks.mx.hand_off import hand_off  # noqa: PLC0415 - loads Prefect
 
     async def both(runs: Any) -> Any:
         asked = [
