@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from blocks.errors import LimsflowError, ProgramError
 from deployments.embedded import UNTRACKED, default_home
 from deployments.night_options import add_night
+from deployments.service_options import add_services
 
 ENTERO_HELP = "a saved block, a SQLAlchemy URL, or the path of a SQLite file"
 ISPYB_HELP = "ISPyB: a SQLAlchemy URL, or the name of a saved block"
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_isolate(commands)
     add_night(commands, _command, _count, ENTERO_HELP)
     _add_entero(commands)
+    add_services(commands, _command, _count)
     return parser
 
 
@@ -117,6 +119,15 @@ def _add_deploy_options(deploy: argparse.ArgumentParser) -> None:
         default=os.environ.get("LIMSFLOW_ENTERO_SYSTEM"),
         help="URL of the database with user_jobs, if another; or $LIMSFLOW_ENTERO_SYSTEM",
     )
+    broker = os.environ.get("LIMSFLOW_BROKER")
+    deploy.add_argument(
+        "--broker",
+        default=broker,
+        help="amqp:// or stomp:// URL that 'limsflow listen' uses; or $LIMSFLOW_BROKER",
+    )
+    deploy.add_argument("--queue", action="append", help="that it consumes; may be repeated")
+    deploy.add_argument("--forward-to", default="", help="queue of what is not ours: zocalo's")
+    deploy.add_argument("--recipe", action="append", help="of jobs that are ours; all unless given")
     deploy.add_argument("--database", help="what user_jobs.database calls the species database")
     deploy.add_argument("--prefix", help="three letters that its barcodes begin with")
     deploy.add_argument("--genus", help="whose limits its assemblies are judged by")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from blocks.connections import EnteroBase
+from blocks.broker import kind_of
+from blocks.connections import EnteroBase, MessageBroker
 from blocks.errors import InvalidRequest
 from deployments.embedded import ROOT, own_program
 from deployments.register import register_all
@@ -33,18 +34,37 @@ def deploy(options: argparse.Namespace) -> int:
                 toolchain_directory=options.toolchain_directory,
                 toolchain_note=options.toolchain_note,
                 entero=_entero(options),
+                broker=_broker(options),
                 limit=options.limit,
                 notify_url=SecretStr(options.notify) if options.notify else None,
                 night_hours=options.night_hours,
             )
         )
-    names = "ispyb, mx, genomics" + (", entero" if options.entero else "")
+    more = (name for name in ("entero", "broker") if getattr(options, name))
+    names = ", ".join(("ispyb, mx, genomics", *more))
     print(f"registered: blocks {names}; work pool limsflow; every deployment of prefect.yaml")
     if not options.notify:
         print("nobody is told of a night that fails or is late: --notify URL, a web hook")
     if options.limit == 1:
         print("with --limit 1 everybody waits for a night that runs; give it at least 2")
     return 0
+
+
+def _broker(options: argparse.Namespace) -> MessageBroker | None:
+    """Return the message broker that the options describe, None if they name none.
+
+    Raises:
+        InvalidRequest: its URL is of no broker that we know.
+    """
+    if not options.broker:
+        return None
+    kind_of(options.broker)
+    given = {"queues": options.queue, "recipes": options.recipe}
+    return MessageBroker(
+        url=SecretStr(options.broker),
+        forward_to=options.forward_to,
+        **{name: value for name, value in given.items() if value is not None},
+    )
 
 
 def _entero(options: argparse.Namespace) -> EnteroBase | None:

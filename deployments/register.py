@@ -9,7 +9,7 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 from pydantic import SecretStr
 
-from blocks.connections import EnteroBase, IspybDatabase, Toolchain
+from blocks.connections import EnteroBase, IspybDatabase, MessageBroker, Toolchain
 from blocks.program import Program, run_program
 from deployments.automations import register_automations
 from deployments.embedded import ROOT
@@ -28,8 +28,9 @@ async def register_blocks(
     toolchain_directory: str | None,
     toolchain_note: str,
     entero: EnteroBase | None,
+    broker: MessageBroker | None,
 ) -> None:
-    """Save the blocks `ispyb` and `mx`, `entero` and `genomics`, and their types' forms."""
+    """Save the blocks `ispyb`, `mx`, `entero`, `genomics`, `broker`, and their types' forms."""
     database = IspybDatabase(
         url=SecretStr(ispyb_url),
         processing_url=SecretStr(processing_url) if processing_url else None,
@@ -42,6 +43,10 @@ async def register_blocks(
         await entero.asave("entero", overwrite=True)
     else:
         await EnteroBase.aregister_type_and_schema()
+    if broker:
+        await broker.asave("broker", overwrite=True)
+    else:
+        await MessageBroker.aregister_type_and_schema()
 
 
 async def register_pool(limit: int) -> None:
@@ -103,6 +108,7 @@ async def register_all(
     toolchain_directory: str | None = None,
     toolchain_note: str = "",
     entero: EnteroBase | None = None,
+    broker: MessageBroker | None = None,
     limit: int = 4,
     notify_url: SecretStr | None = None,
     night_hours: float = 8.0,
@@ -116,6 +122,7 @@ async def register_all(
             toolchain_directory=toolchain_directory,
             toolchain_note=toolchain_note,
             entero=entero,
+            broker=broker,
         ),
         register_pool(limit),
     )
