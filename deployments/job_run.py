@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-DEEDS = {"closed": "close", "started": "start"}
+DEEDS = {"closed": "close", "started": "start", "rescheduled": "reschedule"}
 
 
 def reconcile(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from blocks.record import Record
 from tasks.genomics.closing import LostRun, close_lost_runs
 from tasks.mx.closing import close_attempt_if_lost, open_attempts
 from tasks.mx.starting import NO_MESSAGE, jobs_not_begun, start_late
+from tasks.stuck_runs import reschedule, stuck_runs
 
 # What 'limsflow deploy' calls them, if the site has them
 ISPYB, ENTERO, BROKER = "ispyb", "entero", "broker"
@@ -27,7 +28,7 @@ BlockT = TypeVar("BlockT")
 class Mended(Record):
     """What was closed as failed and why, or started late."""
 
-    deed: Literal["closed", "started"] = "closed"
+    deed: Literal["closed", "started", "rescheduled"] = "closed"
     program_id: int | None = Field(default=None, description="attempt at a job of ISPyB")
     flow_run_id: str = Field(default="", description="run on a job of EnteroBase")
     job_id: int | None
@@ -42,13 +43,14 @@ async def reconcile_jobs(
     dry_run: bool = False,
     entero: Annotated[str | None, Field(pattern=PLAIN_NAME_OR_NONE)] = ENTERO,
     broker: Annotated[str | None, Field(pattern=PLAIN_NAME_OR_NONE)] = BROKER,
+    stuck_after_s: Annotated[float, Field(ge=0, le=86_400)] = 900.0,
 ) -> list[Mended]:
     """Close what was left open by a lost worker, server or machine; start what nobody started.
 
     1. find what limsflow began and nobody closed: attempts in ISPyB; calls, jobs and searches in
     EnteroBase   2. ask Prefect for each one's run   3. close, as failed and with the reason, what
-    belongs to a run that is over or silent   4. start the jobs of users whose message was lost,
-    if the broker's block says which are ours
+    belongs to a run that is over or silent   4. reschedule runs that a lost worker never began
+    5. start the jobs of users whose message was lost, if the broker's block says which are ours
 
     Args:
         ispyb: Name of the ISPyB database block; empty: none. The usual name may be missing.
@@ -58,6 +60,8 @@ async def reconcile_jobs(
         entero: Name of the EnteroBase block; empty: none. The usual name may be missing.
         broker: Name of the broker's block, with the recipes that are ours; empty: jobs that nobody
             started are left alone. The usual name may be missing.
+        stuck_after_s: A run that a worker took and did not begin for so many seconds is another
+            worker's; more than the longest wait for a container.
     """
     crystals = await _database(IspybDatabase.named, ispyb, ISPYB)
     isolates = await _database(EnteroBase.named, entero, ENTERO)
@@ -69,10 +73,29 @@ async def reconcile_jobs(
         _close_attempts(crystals, silence, dry_run=dry_run),
         _close_runs(isolates, silence, dry_run=dry_run),
     )
+    rescheduled = await _reschedule(timedelta(seconds=stuck_after_s), dry_run=dry_run)
     started = await _start_late(
         await _database(MessageBroker.named, broker, BROKER), dry_run=dry_run
     )
-    return [*(one for some in found for one in some), *started]
+    return [*(one for some in found for one in some), *rescheduled, *started]
+
+
+async def _reschedule(after: timedelta, *, dry_run: bool) -> list[Mended]:
+    stuck = await stuck_runs(after)
+    if not dry_run:
+        for run in stuck:
+            await reschedule(run)
+    reason = "the worker that took it was lost before it began"
+    return [
+        Mended(
+            deed="rescheduled",
+            flow_run_id=str(run.id),
+            job_id=run.parameters.get("job_id"),
+            about=run.name,
+            reason=reason,
+        )
+        for run in stuck
+    ]
 
 
 async def _start_late(broker: MessageBroker | None, *, dry_run: bool) -> list[Mended]:

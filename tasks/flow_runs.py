@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -9,16 +10,24 @@ from uuid import UUID
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Scheduled
 from pydantic import Field
 
 from blocks.errors import InvalidRequest, NoSuchRecord, ServiceUnavailable
 from blocks.record import Record
 
 REFUSED = {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.BAD_REQUEST}
+TAGS = ("mx", "genomics", "beamline", "house")  # one of these is on every deployment of ours
+AT_MOST = 200  # what Prefect's server returns at once
 OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -31,6 +40,7 @@ class Run(Record):
     state: str = Field(description="SCHEDULED, PENDING, RUNNING, COMPLETED, FAILED, CRASHED ...")
     state_name: str = ""
     message: str = Field(default="", description="of its state")
+    since: datetime | None = Field(default=None, description="when it came into its state")
     labels: dict[str, Any] = Field(default_factory=dict[str, Any])
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
 
@@ -121,6 +131,24 @@ class Runs:
         with answering():
             await self._client.update_flow_run_labels(run_id, dict(labels))
 
+    async def stuck(self, after: timedelta) -> list[Run]:
+        """Return our runs that a worker took so long ago, and died before it began; at most 200."""
+        wanted = FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])),
+            tags=FlowRunFilterTags(any_=list(TAGS)),
+        )
+        with answering():
+            found = await self._client.read_flow_runs(flow_run_filter=wanted, limit=AT_MOST)
+        old = datetime.now(UTC) - after
+        return [run for run in map(_run, found) if run.since and run.since <= old]
+
+    async def reschedule(self, run: Run) -> None:
+        """Let another worker have a run that one took and never began."""
+        with answering():
+            await self._client.set_flow_run_state(
+                run.id, Scheduled(message="the worker that took it was lost"), force=True
+            )
+
     async def cancel(self, run_id: UUID) -> None:
         """Ask for the end of a run; its worker ends the programs and closes what is open."""
         with answering():
@@ -187,6 +215,7 @@ def _run(run: FlowRun) -> Run:
         state=state.type.value if state else "PENDING",
         state_name=(state.name or "") if state else "",
         message=(state.message or "") if state else "",
+        since=state.timestamp if state else None,
         labels=dict(run.labels),
         parameters=dict(run.parameters),
     )

@@ -23,7 +23,7 @@ def beamtime(a_beamtime: ABeamtime) -> Beamtime:
     from flows.reprocess_job import reprocess_job  # noqa: PLC0415 - loads Prefect
 
     async def deploy() -> None:
-        await (await reprocess_job.ato_deployment("default")).apply()
+        await (await reprocess_job.ato_deployment("default", tags=["mx"])).apply()
 
     made = a_beamtime("good")
     job_id = made.job()
@@ -56,7 +56,9 @@ def a_job(beamtime: Beamtime, *, minutes: float = 20, recipe: str = "xia2-dials"
     return job_id
 
 
-def reconciled(beamtime: Beamtime, *, dry_run: bool = False, **of_the_block: Any) -> list[Any]:
+def reconciled(
+    beamtime: Beamtime, *, dry_run: bool = False, stuck_after_s: float = 900, **of_the_block: Any
+) -> list[Any]:
     """Reconcile with a broker's block that says which recipes are ours; return what was started."""
     from pydantic import SecretStr  # noqa: PLC0415
 
@@ -67,7 +69,8 @@ def reconciled(beamtime: Beamtime, *, dry_run: bool = False, **of_the_block: Any
     usual = {"recipes": ["xia2-dials"], "ispyb": name, "toolchain": name}
     block = MessageBroker(url=SecretStr("amqp://nowhere"), **(usual | of_the_block))
     asyncio.run(block.asave(name, overwrite=True))
-    return asyncio.run(reconcile_jobs(ispyb=name, entero=None, broker=name, dry_run=dry_run))
+    options = {"entero": None, "dry_run": dry_run, "stuck_after_s": stuck_after_s}
+    return asyncio.run(reconcile_jobs(ispyb=name, broker=name, **options))
 
 
 def runs_of(job_id: int) -> list[Any]:
@@ -151,6 +154,25 @@ def test_a_job_whose_run_cannot_begin_is_closed_with_the_reason(beamtime: Beamti
     assert (closed.deed, attempt.state) == ("closed", AttemptState.FAILED)
     assert "no module flows" in attempt.message
     assert reconciled(beamtime) == []
+
+
+def test_a_run_that_a_lost_worker_never_began_waits_for_another_one(beamtime: Beamtime) -> None:
+    from prefect import get_client  # noqa: PLC0415 - loads Prefect
+    from prefect.states import Pending  # noqa: PLC0415
+
+    job_id = a_job(beamtime)
+    run_id = reconciled(beamtime)[0].flow_run_id
+
+    async def taken() -> None:
+        async with get_client() as client:
+            await client.set_flow_run_state(run_id, Pending(), force=True)
+
+    asyncio.run(taken())
+    early, (late,) = reconciled(beamtime), reconciled(beamtime, stuck_after_s=0)
+
+    assert early == []
+    assert (late.deed, late.job_id, late.flow_run_id) == ("rescheduled", job_id, run_id)
+    assert [run["state"]["type"] for run in runs_of(job_id)] == ["SCHEDULED"]
 
 
 def test_a_job_that_is_complete_is_never_started_again(beamtime: Beamtime) -> None:
