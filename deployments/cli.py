@@ -153,6 +153,9 @@ def _add_reconcile(commands: Any) -> None:
         "--broker", default="broker", help="block with the recipes that are ours; empty: start none"
     )
     reconcile.add_argument("--stale-after-s", type=float, default=900.0, help="silence, in seconds")
+    reconcile.add_argument(
+        "--stuck-after-s", type=float, default=900.0, help="from a worker's taking to its beginning"
+    )
     reconcile.add_argument("--dry-run", action="store_true", help="say it, and close nothing")
 
 

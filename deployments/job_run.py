@@ -52,6 +52,7 @@ def reconcile(options: argparse.Namespace) -> int:
             ispyb=options.ispyb,
             entero=block_or_url(options.entero),
             broker=options.broker,
+            stuck_after_s=options.stuck_after_s,
             stale_after_s=options.stale_after_s,
             dry_run=options.dry_run,
         )

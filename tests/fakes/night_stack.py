@@ -6,27 +6,22 @@ All of it can be killed with `kill -9`, and started again.
 import asyncio
 import json
 import os
-import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 from pydantic import SecretStr
 from sqlalchemy import NullPool, create_engine
 
 from blocks.genomics.records import SchemeParam
 from blocks.genomics.schema import migrate
 from blocks.genomics.store import EnteroStore, open_store
-from deployments.embedded import Home, make_home
+from deployments.embedded import make_home
 from tests.fakes.entero import Look
-from tests.fakes.served import environment, wait_for
+from tests.fakes.stack import Stack
 from tests.postgres.server import PostgresServer
 
 SLOW, REHEARSAL = "Slow", "rehearsal_1"
@@ -40,13 +35,11 @@ echo '{{"seen": "'"$name"'"}}'
 """
 
 
-@dataclass
-class NightStack:
+@dataclass(kw_only=True)
+class NightStack(Stack):
     """A species database in PostgreSQL, a Prefect server, and what runs on them."""
 
-    home: Home
     url: str
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     @property
     def store(self) -> EnteroStore:
@@ -62,74 +55,6 @@ class NightStack:
     def log(self) -> Path:
         """Where the slow program says what it was run on, a line for each time."""
         return self.home.folder / "slow.log"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of every process."""
-        usual = environment()
-        # A worker starts runs as `python`, which must be the one that limsflow is installed in.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{usual['PATH']}"
-        return usual | self.home.variables() | {"PATH": path}
-
-    # Processes
-
-    def start(self, *command: str, log: str) -> subprocess.Popen[bytes]:
-        """Start a program of our environment, the leader of its own group."""
-        with (self.home.folder / "logs" / f"{log}.txt").open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command],
-                env=self.environment,
-                cwd=self.home.folder,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        return process
-
-    def start_server(self) -> subprocess.Popen[bytes]:
-        """Start the Prefect server and wait until it answers."""
-        at = ("--host", "127.0.0.1", "--port", str(self.home.port))
-        server = self.start("prefect", "server", "start", *at, log="server")
-
-        def healthy() -> bool:
-            with suppress(httpx.TransportError):
-                answer = httpx.get(f"{self.home.api_url}/health", timeout=5)
-                return answer.status_code == HTTPStatus.OK
-            return False
-
-        wait_for(healthy, seconds=120)
-        return server
-
-    def start_worker(self, limit: int) -> subprocess.Popen[bytes]:
-        """Start a worker of processes."""
-        pool = ("--pool", "limsflow", "--type", "process", "--limit", str(limit))
-        return self.start("prefect", "worker", "start", *pool, log="worker")
-
-    def start_night(self, *arguments: str, log: str = "night") -> subprocess.Popen[bytes]:
-        """Start a night as a person does in a shell."""
-        return self.start("deployments.cli", *arguments, log=log)
-
-    def limsflow(self, *arguments: str) -> str:
-        """Run a command to its end; return what it printed."""
-        run = subprocess.run(
-            [sys.executable, "-m", "deployments.cli", *arguments],
-            env=self.environment,
-            cwd=self.home.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert run.returncode == 0, run.stdout + run.stderr
-        return run.stdout
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End a process and its group as a power cut does."""
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-        self.processes.remove(process)
 
     def pool_process_of(self, night: subprocess.Popen[bytes]) -> int:
         """Return a process of a night's own pool."""
@@ -213,48 +138,6 @@ class NightStack:
         """Return how many pairs have each status."""
         query = "SELECT status, count(*) AS n FROM scheme_calls GROUP BY status"
         return {row.status: row.n for row in self.look.rows(query)}
-
-    def runs_of(self, flow: str) -> list[dict[str, Any]]:
-        """Return all runs of a flow, as the page lists them."""
-        found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
-        while True:
-            page = httpx.post(
-                f"{self.home.api_url}/flow_runs/filter",
-                json={**body, "offset": len(found)},
-                timeout=30,
-            )
-            some = page.raise_for_status().json()
-            found += some
-            if len(some) < 200:
-                return found
-
-    def running(self, flow: str) -> list[dict[str, Any]]:
-        """Return the runs of a flow that are running."""
-        return [run for run in self.runs_of(flow) if run["state"]["type"] == "RUNNING"]
-
-    def state(self, run_id: str) -> str:
-        """Return the type of a run's state."""
-        answer = httpx.get(f"{self.home.api_url}/flow_runs/{run_id}", timeout=30)
-        return str(answer.raise_for_status().json()["state"]["type"])
-
-    def submit(self, deployment: str, **parameters: object) -> str:
-        """Start a run as the page's form does; return its id."""
-        at = f"{self.home.api_url}/deployments"
-        found = httpx.get(f"{at}/name/{deployment}", timeout=30).raise_for_status().json()
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        answer = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
-        return str(answer.raise_for_status().json()["id"])
-
-    def deployment(self, deployment_id: str) -> dict[str, Any]:
-        """Return a deployment."""
-        answer = httpx.get(f"{self.home.api_url}/deployments/{deployment_id}", timeout=30)
-        return dict[str, Any](answer.raise_for_status().json())
-
-    def let_queue_have(self, queue: str, limit: int) -> None:
-        """Change a work queue's limit as the page does."""
-        at = f"{self.home.api_url}/work_pools/limsflow/queues/{queue}"
-        body = {"concurrency_limit": limit}
-        httpx.patch(at, json=body, timeout=30).raise_for_status()
 
     def called(self) -> list[str]:
         """Return what the slow program was run on, in order."""

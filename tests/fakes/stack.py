@@ -1,0 +1,137 @@
+"""A Prefect server and what runs on it, in processes of their own that can be killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.embedded import Home
+from tests.fakes.served import environment, wait_for
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """Processes of one home; all can be killed with `kill -9`, and started again."""
+
+    home: Home
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every process."""
+        usual = environment()
+        # A worker starts runs as `python`, which must be the one that limsflow is installed in.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{usual['PATH']}"
+        return usual | self.home.variables() | {"PATH": path} | self.settings
+
+    # Processes
+
+    def start(self, *command: str, log: str) -> subprocess.Popen[bytes]:
+        """Start a program of our environment, the leader of its own group."""
+        with (self.home.folder / "logs" / f"{log}.txt").open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=self.environment,
+                cwd=self.home.folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_server(self) -> subprocess.Popen[bytes]:
+        """Start the Prefect server and wait until it answers."""
+        at = ("--host", "127.0.0.1", "--port", str(self.home.port))
+        server = self.start("prefect", "server", "start", *at, log="server")
+
+        def healthy() -> bool:
+            with suppress(httpx.TransportError):
+                answer = httpx.get(f"{self.home.api_url}/health", timeout=5)
+                return answer.status_code == HTTPStatus.OK
+            return False
+
+        wait_for(healthy, seconds=120)
+        return server
+
+    def start_worker(self, limit: int) -> subprocess.Popen[bytes]:
+        """Start a worker of processes."""
+        pool = ("--pool", "limsflow", "--type", "process", "--limit", str(limit))
+        return self.start("prefect", "worker", "start", *pool, log="worker")
+
+    def start_night(self, *arguments: str, log: str = "night") -> subprocess.Popen[bytes]:
+        """Start a night as a person does in a shell."""
+        return self.start("deployments.cli", *arguments, log=log)
+
+    def limsflow(self, *arguments: str) -> str:
+        """Run a command to its end; return what it printed."""
+        run = subprocess.run(
+            [sys.executable, "-m", "deployments.cli", *arguments],
+            env=self.environment,
+            cwd=self.home.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def kill(self, process: subprocess.Popen[bytes], *, alone: bool = False) -> None:
+        """End a process, and its group unless it goes alone, as a power cut does."""
+        with suppress(ProcessLookupError):
+            (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+        process.wait(30)
+        self.processes.remove(process)
+
+    # What Prefect says
+
+    def runs_of(self, flow: str) -> list[dict[str, Any]]:
+        """Return all runs of a flow, as the page lists them."""
+        found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
+        while True:
+            page = httpx.post(
+                f"{self.home.api_url}/flow_runs/filter",
+                json={**body, "offset": len(found)},
+                timeout=30,
+            )
+            some = page.raise_for_status().json()
+            found += some
+            if len(some) < 200:
+                return found
+
+    def running(self, flow: str) -> list[dict[str, Any]]:
+        """Return the runs of a flow that are running."""
+        return [run for run in self.runs_of(flow) if run["state"]["type"] == "RUNNING"]
+
+    def state(self, run_id: str) -> str:
+        """Return the type of a run's state."""
+        answer = httpx.get(f"{self.home.api_url}/flow_runs/{run_id}", timeout=30)
+        return str(answer.raise_for_status().json()["state"]["type"])
+
+    def submit(self, deployment: str, **parameters: object) -> str:
+        """Start a run as the page's form does; return its id."""
+        at = f"{self.home.api_url}/deployments"
+        found = httpx.get(f"{at}/name/{deployment}", timeout=30).raise_for_status().json()
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        answer = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
+        return str(answer.raise_for_status().json()["id"])
+
+    def deployment(self, deployment_id: str) -> dict[str, Any]:
+        """Return a deployment."""
+        answer = httpx.get(f"{self.home.api_url}/deployments/{deployment_id}", timeout=30)
+        return dict[str, Any](answer.raise_for_status().json())
+
+    def let_queue_have(self, queue: str, limit: int) -> None:
+        """Change a work queue's limit as the page does."""
+        at = f"{self.home.api_url}/work_pools/limsflow/queues/{queue}"
+        body = {"concurrency_limit": limit}
+        httpx.patch(at, json=body, timeout=30).raise_for_status()

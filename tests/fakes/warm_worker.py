@@ -1,0 +1,200 @@
+"""`limsflow worker` as a process of its own, and the server and database that it works with."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.embedded import Home, make_home
+from tests.fakes.served import REPOSITORY, environment, wait_for
+
+POOL = "limsflow"
+FLOWS = "tests.fakes.warm_flows"
+
+
+@dataclass
+class WarmStack:
+    """A Prefect server, workers and their runs; all of it can be killed and started again."""
+
+    home: Home
+    database: str  # of the server: SQLAlchemy URL; empty: its own SQLite
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    @property
+    def marks(self) -> Path:
+        """Where the flows leave their files."""
+        return self.home.folder / "marks"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of every process."""
+        own = {"LIMSFLOW_WARM_MODULES": FLOWS}
+        if self.database:
+            own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database
+        return environment() | self.home.variables() | own
+
+    def start(self, *command: str, log: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a module, the leader of its own group."""
+        with (self.home.folder / "logs" / f"{log}.txt").open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=self.variables | variables,
+                cwd=self.home.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_server(self) -> subprocess.Popen[bytes]:
+        """Start the server and wait until it answers."""
+        at = ("--host", "127.0.0.1", "--port", str(self.home.port))
+        server = self.start("prefect", "server", "start", *at, log="server")
+
+        def healthy() -> bool:
+            with suppress(httpx.TransportError):
+                answer = httpx.get(f"{self.home.api_url}/health", timeout=5)
+                return answer.status_code == HTTPStatus.OK
+            return False
+
+        wait_for(healthy, seconds=120)
+        return server
+
+    def start_worker(self, *options: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it takes runs."""
+        said = self.said()
+        worker = self.start(__name__, *options, log="worker", **variables)
+        wait_for(lambda: worker.poll() is not None or "takes runs" in self.said()[len(said) :])
+        assert worker.poll() is None, self.said()
+        return worker
+
+    def said(self) -> str:
+        """Return what all workers and runs have said."""
+        log = self.home.folder / "logs" / "worker.txt"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    # What Prefect's page does
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask the server."""
+        at = f"{self.home.api_url}/{path}"
+        answer = httpx.request(method, at, json=body, timeout=30).raise_for_status()
+        return answer.json() if answer.content else None
+
+    def make_pool(self, kind: str = "process", name: str = POOL, **given: Any) -> None:
+        """Make a work pool as `limsflow deploy` does."""
+        import asyncio  # noqa: PLC0415
+
+        from prefect.client.orchestration import get_client  # noqa: PLC0415 - loads Prefect
+        from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
+        from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+        async def make() -> None:
+            async with get_client() as client:
+                await client.create_work_pool(WorkPoolCreate(name=name, type=kind, **given))
+
+        with temporary_settings({PREFECT_API_URL: self.home.api_url}):
+            asyncio.run(make())
+
+    def deploy(self, name: str, **given: Any) -> str:
+        """Deploy the flow that leaves marks; return the deployment's id."""
+        flow = self.ask("POST", "flows/", {"name": "leave-marks"})
+        usual: dict[str, Any] = {
+            "name": name,
+            "flow_id": flow["id"],
+            "work_pool_name": POOL,
+            "entrypoint": f"{FLOWS}.leave_marks",
+            "pull_steps": [_in_directory(REPOSITORY)],
+            "parameters": {"folder": str(self.marks)},
+            "enforce_parameter_schema": False,
+        }
+        return str(self.ask("POST", "deployments/", usual | given)["id"])
+
+    def run(self, deployment: str, name: str, **given: Any) -> str:
+        """Start a run; return its id."""
+        variables = given.pop("job_variables", {})
+        parameters = {"folder": str(self.marks), **given}
+        body = {"name": name, "parameters": parameters, "job_variables": variables}
+        body["state"] = {"type": "SCHEDULED"}
+        return str(self.ask("POST", f"deployments/{deployment}/create_flow_run", body)["id"])
+
+    def state(self, run_id: str) -> str:
+        """Return the type of a run's state."""
+        return str(self.ask("GET", f"flow_runs/{run_id}")["state"]["type"])
+
+    def until(self, run_id: str, state: str, seconds: float = 60) -> None:
+        """Wait until a run has come to a state."""
+        wait_for(lambda: self.state(run_id) == state, seconds=seconds)
+
+    def mark(self, name: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait for a mark; return what it says."""
+        path = self.marks / name
+        wait_for(path.exists, seconds=seconds)
+        return json.loads(path.read_text())
+
+    def has(self, name: str) -> bool:
+        """Whether a mark is there now."""
+        return (self.marks / name).exists()
+
+
+def _in_directory(directory: object) -> dict[str, Any]:
+    return {"prefect.deployments.steps.set_working_directory": {"directory": str(directory)}}
+
+
+@contextmanager
+def warm_stack(folder: Path, database: str = "") -> Iterator[WarmStack]:
+    """Run a server with an empty pool while the block runs; nothing is left of it."""
+    stack = WarmStack(make_home(folder), database.replace("+psycopg", "+asyncpg"))
+    stack.marks.mkdir()
+    try:
+        stack.start_server()
+        stack.make_pool()
+        yield stack
+    finally:
+        for process in reversed(stack.processes):
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all of its session at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+
+
+def main() -> int:
+    """Run the worker as its command does."""
+    from deployments.work import work  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pool", default=POOL)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--queue", dest="queues", action="append", default=[])
+    parser.add_argument("--name")
+    parser.add_argument("--drain-s", type=float, default=30.0)
+    parser.add_argument("--metrics-port", type=int)
+    parser.add_argument("--metrics-host", default="127.0.0.1")
+    parser.add_argument("--json", action="store_true")
+    from blocks.errors import LimsflowError  # noqa: PLC0415
+
+    try:
+        return work(parser.parse_args())
+    except LimsflowError as error:
+        print(f"limsflow: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
