@@ -40,13 +40,13 @@ dials)
     ;;
 services)
     can_install || { echo "make services needs root and apt-get." >&2; exit 1; }
-    echo "Installing DIALS, MariaDB, PostgreSQL, Chromium, and the programs that assemble and type"
-    echo "bacteria, from Debian (about 6 minutes) ..."
+    echo "Installing DIALS, MariaDB, PostgreSQL, RabbitMQ, Chromium, and the programs that assemble and"
+    echo "type bacteria, from Debian (about 6 minutes) ..."
     # Without this, Debian starts a cluster of PostgreSQL on its port; the tests start their own.
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
-    install dials mariadb-server postgresql chromium fonts-dejavu-core \
+    install dials mariadb-server postgresql rabbitmq-server chromium fonts-dejavu-core \
         fastp spades skesa megahit minimap2 samtools kraken2 sra-toolkit ncbi-blast+ pilercr prodigal || exit 1
     dials.version && mariadbd --version && chromium --version && spades.py --version
     ;;
