@@ -1,6 +1,7 @@
 """The Prefect blocks: where databases are, and where programs are and what they may use."""
 
 import os
+import re
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -17,6 +18,7 @@ from blocks.mx.store import IspybStore, open_store
 from blocks.program import Program, environment
 
 BlockT = TypeVar("BlockT", bound=Block)
+BLOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 # Of a flow's parameter that names a database: Prefect shows parameters, and a URL with a user or
 # a query may hold a password.
@@ -29,12 +31,12 @@ async def _named(kind: type[BlockT], name: str) -> BlockT:
     `Block.load` is typed as a value or a coroutine, which no checker accepts; this is the one
     place that deals with it.
     """
+    msg = f"there is no {kind.get_block_type_slug()} block named {name!r}: run 'limsflow deploy'"
+    if not BLOCK_NAME.fullmatch(name):  # Prefect would put it into an address
+        raise InvalidRequest(msg)
     try:
         return await kind.aload(name)
     except ValueError as error:
-        msg = (
-            f"there is no {kind.get_block_type_slug()} block named {name!r}: run 'limsflow deploy'"
-        )
         raise InvalidRequest(msg) from error
 
 

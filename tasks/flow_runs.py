@@ -94,6 +94,7 @@ class Runs:
         Raises:
             InvalidRequest: there is no such deployment, or it refuses the parameters.
         """
+        remembered = deployment in self._deployments
         try:
             with answering():
                 run = await self._client.create_flow_run_from_deployment(
@@ -104,8 +105,13 @@ class Runs:
                     tags=tags,
                 )
         except ServiceUnavailable as failure:
-            self._deployments.pop(deployment, None)  # it may have been made anew
-            raise _refusal(failure, deployment) from failure
+            self._deployments.pop(deployment, None)
+            if remembered and isinstance(failure.__cause__, ObjectNotFound):  # it was made anew
+                return await self.start(deployment, parameters, key=key, labels=labels, tags=tags)
+            refusal = _refusal(failure, deployment)
+            if refusal:
+                raise refusal from failure
+            raise
         return _run(run)
 
     async def find(self, run_id: UUID | str) -> Run:
@@ -188,14 +194,14 @@ def answering() -> Generator[None, None, None]:
         raise ServiceUnavailable(msg) from error
 
 
-def _refusal(failure: ServiceUnavailable, deployment: str) -> ServiceUnavailable | InvalidRequest:
-    """Return what a failure to start means: Prefect is away, or it says no."""
+def _refusal(failure: ServiceUnavailable, deployment: str) -> InvalidRequest | None:
+    """Return what Prefect refuses of a start; None if it only is away."""
     cause = failure.__cause__
     if isinstance(cause, ObjectNotFound):
         return InvalidRequest(f"there is no deployment {deployment}: see 'limsflow deploy'")
     if isinstance(cause, PrefectHTTPStatusError) and cause.response.status_code in REFUSED:
         return InvalidRequest(f"Prefect refuses to start {deployment}: {_detail(cause.response)}")
-    return failure
+    return None
 
 
 def _detail(response: httpx.Response) -> str:

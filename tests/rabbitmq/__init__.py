@@ -1,0 +1,1 @@
+"""A RabbitMQ node for the tests."""
