@@ -5,13 +5,12 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 
-from blocks.broker import DEAD_FROM, DEAD_ID, REASON, REPEATED, Delivery
+from blocks.broker import REPEATED, Delivery, epitaph
 from blocks.errors import ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class AmqpLink:
 
     async def bury(self, delivery: Delivery, queue: str, reason: str) -> None:
         """Put a message into a queue of dead letters, with the reason, then take it off its own."""
-        said = {REASON: reason, DEAD_ID: uuid4().hex, DEAD_FROM: delivery.queue}
+        said = epitaph(delivery.queue, reason)
         with answering():
             await self.make_sure_of(queue)
         await self._publish(queue, _copy(delivery.native, said))

@@ -8,12 +8,15 @@ safe elsewhere.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from blocks.errors import InvalidRequest
 
-REASON, DEAD_ID, DEAD_FROM = "limsflow-reason", "limsflow-id", "limsflow-queue"
+REASON, DEAD_ID = "limsflow-reason", "limsflow-id"
+DEAD_FROM, DEAD_AT = "limsflow-queue", "limsflow-time"
 REPEATED = "limsflow-repeated"
 
 
@@ -69,6 +72,12 @@ class Link(Protocol):
     async def take(self, queue: str, *, at_most: int) -> list[Delivery]:
         """Return messages that wait in a queue now, to look at; unanswered they stay there."""
         ...
+
+
+def epitaph(queue: str, reason: str) -> dict[str, str]:
+    """Return the headers of a dead letter: why, which, from where, and when (UTC)."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {REASON: reason, DEAD_ID: uuid4().hex, DEAD_FROM: queue, DEAD_AT: now}
 
 
 def kind_of(url: str) -> str:

@@ -182,7 +182,8 @@ class MessageBroker(Block):
     queues: list[str] = Field(
         default=["limsflow.reprocess"],
         min_length=1,
-        description="queues that we consume: bare messages and a recipe's steps alike",
+        description="queues that we consume: bare messages and a recipe's steps alike; over STOMP, "
+        "a queue that RabbitMQ has as a quorum queue is /amq/queue/NAME",
     )
     forward_to: str = Field(
         default="",

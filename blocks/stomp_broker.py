@@ -16,7 +16,7 @@ from uuid import uuid4
 import stomp
 from stomp.exception import StompException
 
-from blocks.broker import DEAD_FROM, DEAD_ID, REASON, REPEATED, Delivery
+from blocks.broker import REPEATED, Delivery, epitaph
 from blocks.errors import InvalidRequest, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ PORT = 61613
 # What the broker says of one delivery, not what the sender said of the message.
 OF_THE_DELIVERY = {
     "ack", "content-length", "destination", "expires", "message-id", "priority", "redelivered",
-    "subscription", "timestamp", "receipt", "receipt-id", "original-destination", "breadcrumbId",
+    "persistent", "amqp-message-id", "subscription", "timestamp", "receipt", "receipt-id",
+    "original-destination", "breadcrumbId",
 }  # fmt: skip
 
 
@@ -145,7 +146,7 @@ class StompLink(stomp.ConnectionListener):
 
     async def bury(self, delivery: Delivery, queue: str, reason: str) -> None:
         """Put a message into a queue of dead letters, with the reason, then take it off its own."""
-        said = {REASON: reason, DEAD_ID: uuid4().hex, DEAD_FROM: delivery.queue}
+        said = epitaph(delivery.queue, reason)
         await self.publish(queue, delivery.body, {**delivery.headers, **said})
         await self.accept(delivery)
 

@@ -167,14 +167,18 @@ def _add_job(commands: Any) -> None:
     argv = _command(verbs, "argv", "deployments.job:argv", "the command, one token a line")
     run = _command(verbs, "run", "deployments.job_run:run", "run it here and now")
     show = _command(verbs, "show", "deployments.job:show", "rows, attempts, state, files")
-    for verb in (argv, run, show):
+    retry = _command(verbs, "retry", "deployments.job_control:retry", "a new attempt at it")
+    cancel = _command(verbs, "cancel", "deployments.job_control:cancel", "end what goes on for it")
+    show.add_argument("--log", action="store_true", help="also what its runs told Prefect")
+    for verb in (argv, run, show, retry, cancel):
         verb.add_argument("id", type=int, metavar="ID", help="processingJobId")
-    for verb in (create, argv, run, show):
+    for verb in (create, argv, run, show, retry, cancel):
         verb.add_argument("--ispyb", default="ispyb", help=ISPYB_HELP)
     for verb in (create, argv):
         verb.add_argument("--recipes", type=Path, help="directory of the facility's own recipes")
     argv.add_argument("--processes", type=_count, default=os.cpu_count() or 1, help="for nproc")
     run.add_argument("--toolchain", default="PATH", help="block of the programs; PATH is the PATH")
+    retry.add_argument("--toolchain", help="block of the programs; the last run's unless given")
     run.add_argument("--no-resume", action="store_true", help="run finished DIALS steps again")
     run.add_argument("--wait-s", type=float, default=60.0, help="for rows and images to arrive")
 

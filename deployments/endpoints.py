@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from blocks.record import Record
 
 API = "/api/v1.0"
-READ, CALL_BACK, ALL = "read", "call-back", "*"
+READ, CALL_BACK, OPERATE, ALL = "read", "call-back", "operate", "*"
 SHORT, LONG = 256_000, 6_000_000  # bytes of a body; sequences have up to 5,000,000 letters
 # Parameters that name a block, and nothing else when they come from a client: a URL in one would
 # make the server open what the client chooses.
@@ -90,7 +90,7 @@ ENDPOINTS = (
         right="update-assemblies",
     ),
 )
-RIGHTS = (*sorted({one.right for one in ENDPOINTS}), CALL_BACK, READ, ALL)
+RIGHTS = (*sorted({one.right for one in ENDPOINTS}), CALL_BACK, OPERATE, READ, ALL)
 
 
 @cache

@@ -23,7 +23,7 @@ from deployments import call_backs
 from deployments.call_backs import CallBack, Taken
 from deployments.clients import Buckets, Client, Clients, clients_path
 from deployments.embedded import free_port
-from deployments.endpoints import API, CALL_BACK, ENDPOINTS, READ, Endpoint
+from deployments.endpoints import API, CALL_BACK, ENDPOINTS, OPERATE, READ, Endpoint
 from deployments.gateway_answers import (
     SECURED,
     STARTED,
@@ -51,8 +51,9 @@ from deployments.gateway_runs import (
     Started,
     UserJobState,
 )
+from deployments.job_page import job_router
+from deployments.job_runs import JobRuns, job_runs
 from deployments.metrics import serve_metrics
-from tasks.flow_runs import Runs, prefect_runs
 
 ABOUT = """Start and watch what a laboratory's LIMS asks for.
 
@@ -71,7 +72,7 @@ Key = Annotated[
         json_schema_extra={"minLength": 1, "maxLength": 200},
     ),
 ]
-OpenRuns = Callable[[], AbstractAsyncContextManager[Runs]]
+OpenRuns = Callable[[], AbstractAsyncContextManager[JobRuns]]
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def make_app(
     entero: str = "entero",
     address: str = "",
     endpoints: tuple[Endpoint, ...] = ENDPOINTS,
-    open_runs: OpenRuns = prefect_runs,
+    open_runs: OpenRuns = job_runs,
 ) -> FastAPI:
     """Return the gateway.
 
@@ -136,6 +137,7 @@ def make_app(
         _add_start(app, facility, endpoint)
     _add_states(app, facility)
     _add_call_back(app, facility)
+    _add_job_page(app, facility, ispyb)
     _add_page(app, [*(one.body for one in endpoints), CallBack])
     add_error_handlers(app)
     app.add_middleware(Watched)
@@ -237,6 +239,20 @@ def _add_call_back(app: FastAPI, facility: Facility) -> None:
         raw = await body_of(request, call_backs.LARGEST_BODY)
         told = CallBack.model_validate(checked(raw, CallBack, free_text=None))
         return answer(await facility.desk.call_back(told))
+
+
+def _add_job_page(app: FastAPI, facility: Facility, ispyb: str) -> None:
+    """Add the page of a job, for people."""
+    pages = job_router(
+        reader=_admitted(facility, READ),
+        operator=_admitted(facility, OPERATE),
+        store=facility.lims.ispyb,
+        runs=lambda: facility.desk.runs,
+        ispyb=ispyb,
+        right=OPERATE,
+        address=facility.address,
+    )
+    app.include_router(pages)
 
 
 def _add_page(app: FastAPI, bodies: list[Any]) -> None:

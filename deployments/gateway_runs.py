@@ -30,8 +30,9 @@ from deployments.clients import Client
 from deployments.endpoints import READ, Endpoint
 from deployments.gateway_answers import RunState, run_state
 from deployments.gateway_requests import digest_of, require
+from deployments.job_runs import JobRuns
 from deployments.metrics import hand_off_seconds
-from tasks.flow_runs import Run, Runs, answering
+from tasks.flow_runs import Run, answering
 from tasks.mx.hand_off import DEPLOYMENT, SOURCE, WISH, Outcome, hand_off
 
 ANSWER_TIMEOUT_S = 30.0  # of Prefect; its client would go on for minutes
@@ -141,8 +142,8 @@ class Desk:
         address: Of the gateway, as clients see it.
     """
 
-    def __init__(self, runs: Runs, lims: Lims, address: str) -> None:
-        self._runs = runs
+    def __init__(self, runs: JobRuns, lims: Lims, address: str) -> None:
+        self.runs = runs
         self.lims = lims
         self._address = address
         self._threads = anyio.CapacityLimiter(DATABASE_THREADS)
@@ -193,7 +194,7 @@ class Desk:
         self, endpoint: Endpoint, client: Client, parameters: dict[str, Any], key: str | None
     ) -> Started:
         wish, body = uuid4().hex, digest_of(parameters)
-        run = await self._runs.start(
+        run = await self.runs.start(
             endpoint.full_name,
             parameters,
             key=_key_for(endpoint, client, key),
@@ -213,7 +214,7 @@ class Desk:
         await self._asked(lambda: store.job_header(job_id))
         done = await hand_off(
             store,
-            self._runs,
+            self.runs,
             job_id,
             parameters=given,
             source=_source(client),
@@ -222,7 +223,7 @@ class Desk:
         if done.run_id is None:
             msg = f"job {job_id}: {done.why}, by a run that Prefect does not know"
             raise AlreadyRunning(msg)
-        run = await self._runs.find(done.run_id)
+        run = await self.runs.find(done.run_id)
         return self._said(run, done.why if done.outcome is Outcome.REPEATED else "")
 
     def _said(self, run: Run, reason: str) -> Started:
@@ -316,7 +317,7 @@ class Desk:
 
     async def _found(self, run_id: UUID) -> Run:
         async with _answer_in_time():
-            return await self._runs.find(run_id)
+            return await self.runs.find(run_id)
 
     async def _states(self, run_ids: Iterable[str]) -> dict[str, RunState]:
         """Return the states of the newest runs, as far as Prefect knows them and answers."""

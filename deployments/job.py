@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from pydantic import ValidationError
 from blocks.errors import InvalidRequest
 from blocks.mx import dials, xia2
 from blocks.mx.recipe import load_recipe
-from blocks.mx.records import Attempt, JobRequest
+from blocks.mx.records import JobRequest
 from blocks.mx.store import IspybStore, open_store
-from tasks.mx.report import shells_table
+from deployments.job_facts import rows_of_job
+from deployments.job_text import as_text
 from tasks.mx.requests import create_job
 
 
@@ -74,70 +76,29 @@ def argv(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print a job's rows, attempts, results and files."""
-    facts = job_facts(store_of(options.ispyb), options.id)
+    """Print a job's rows, attempts, results and files; and its runs, where Prefect is named."""
+    facts = _all_facts(options)
     print(json.dumps(facts, indent=2) if options.json else "\n".join(as_text(facts)))
     return 0
 
 
 def job_facts(store: IspybStore, job_id: int) -> dict[str, Any]:
-    """Return everything that ISPyB has of a job, as plain values."""
-    job = store.job(job_id)
-    return {
-        "job": job.id,
-        "recipe": job.recipe,
-        "display_name": job.display_name,
-        "sweeps": [str(sweep) for sweep in job.sweeps],
-        "parameters": [p.model_dump() for p in job.parameters],
-        "attempts": [_attempt_facts(store, attempt) for attempt in store.attempts(job_id)],
-    }
+    """Return everything that ISPyB and the disk have of a job, as plain values.
+
+    Raises:
+        NoSuchRecord: there is no such job.
+    """
+    return rows_of_job(store, job_id).model_dump(mode="json")
 
 
-def _attempt_facts(store: IspybStore, attempt: Attempt) -> dict[str, Any]:
-    solution = store.solution(attempt.id)
-    return {
-        **attempt.model_dump(mode="json"),
-        "flow_run_id": attempt.flow_run_id,
-        "space_group": solution.space_group if solution else None,
-        "unit_cell": str(solution.cell) if solution else None,
-        "statistics": shells_table(solution.shells) if solution else [],
-        "integrations": [
-            {"data_collection": collection_id, **(found.model_dump() if found else {})}
-            for collection_id, found in store.integrations(attempt.id)
-        ],
-        "messages": [m.model_dump(mode="json") for m in store.messages(attempt.id)],
-        "files": [a.model_dump(mode="json") for a in store.attachments(attempt.id)],
-    }
+def _all_facts(options: argparse.Namespace) -> dict[str, Any]:
+    store = store_of(options.ispyb)
+    if "://" in options.ispyb and not os.environ.get("PREFECT_API_URL"):
+        return job_facts(store, options.id)
+    from deployments.job_control import known  # noqa: PLC0415 - loads Prefect
 
-
-def as_text(facts: dict[str, Any]) -> list[str]:
-    """Return the facts of a job as lines for a terminal."""
-    lines = [f"processing job {facts['job']}  recipe {facts['recipe']}  {facts['display_name']}"]
-    lines += [f"  {sweep}" for sweep in facts["sweeps"]]
-    lines += [f"  {p['key']} = {p['value']}" for p in facts["parameters"]]
-    if not facts["attempts"]:
-        lines.append("  no attempt yet: waiting")
-    for attempt in facts["attempts"]:
-        lines += _attempt_text(attempt)
-    return lines
-
-
-def _attempt_text(attempt: dict[str, Any]) -> list[str]:
-    lines = [
-        "",
-        f"attempt {attempt['id']}  {attempt['state']}  {attempt['message']}",
-        f"  {attempt['program']}, from {attempt['started_at']} to {attempt['updated_at']}",
-        f"  flow run {attempt['flow_run_id'] or '-'}",
-        f"  {attempt['command_line']}",
-    ]
-    if attempt["space_group"]:
-        lines += ["", f"  {attempt['space_group']}   {attempt['unit_cell']}", ""]
-        header = ["", "overall", "low", "high"]
-        rows = [header, *attempt["statistics"]]
-        lines += [f"  {row[0]:28}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in rows]
-    lines += [f"  {m['severity']}: {m['message']}" for m in attempt["messages"]]
-    lines += [f"  {a['type']:7} {a['rank']}  {a['path']}" for a in attempt["files"]]
-    return lines
+    found = known(store, options.id, options.ispyb, with_logs=options.log)
+    return found.model_dump(mode="json")
 
 
 def store_of(name: str) -> IspybStore:

@@ -80,6 +80,7 @@ class Runs:
         key: str | None = None,
         labels: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
+        name: str | None = None,
     ) -> Run:
         """Return the run of this key, made if there is none.
 
@@ -90,6 +91,7 @@ class Runs:
                 whatever state that is. None: always a new run.
             labels: Facts of the run that others can read and add to.
             tags: Shown in Prefect's page.
+            name: Of a new run; one that Prefect makes up unless given.
 
         Raises:
             InvalidRequest: there is no such deployment, or it refuses the parameters.
@@ -103,11 +105,14 @@ class Runs:
                     idempotency_key=key,
                     labels=dict(labels or {}),
                     tags=tags,
+                    name=name,
                 )
         except ServiceUnavailable as failure:
             self._deployments.pop(deployment, None)
             if remembered and isinstance(failure.__cause__, ObjectNotFound):  # it was made anew
-                return await self.start(deployment, parameters, key=key, labels=labels, tags=tags)
+                return await self.start(
+                    deployment, parameters, key=key, labels=labels, tags=tags, name=name
+                )
             refusal = _refusal(failure, deployment)
             if refusal:
                 raise refusal from failure

@@ -90,10 +90,11 @@ async def hand_off(
     labels = {SOURCE: source, WISH: wish}
     if message:
         labels[BY_MESSAGE] = message.replace("\0", "\ufffd")[:LONGEST_LABEL]
-    key = f"job-{job_id}-after-{last.id if last else 0}"
+    key = key_of(str(parameters.get("ispyb", "ispyb")), job_id, last.id if last else 0)
     wanted = {**parameters, "job_id": job_id}
     while True:
-        run = await runs.start(DEPLOYMENT, wanted, key=key, labels=labels)
+        name = f"reprocess-job-{job_id}"  # as the run calls itself when it begins
+        run = await runs.start(DEPLOYMENT, wanted, key=key, labels=labels, name=name)
         if run.labels.get(WISH) == wish:
             return HandedOff(outcome=Outcome.STARTED, run_id=run.id)
         if not run.is_over:
@@ -102,6 +103,11 @@ async def hand_off(
             how = f"its flow run ended before it began: {run.state_name} {run.message}".strip()
             return HandedOff(outcome=Outcome.REPEATED, run_id=run.id, why=how, ended=how)
         key = f"{key.partition('-again')[0]}-again-{run.id.hex}"  # it ended without an attempt
+
+
+def key_of(ispyb: str, job_id: int, last: int) -> str:
+    """Return Prefect's key of a wish for a job whose last attempt is this one; 0: it has none."""
+    return f"{ispyb}-job-{job_id}-after-{last}"
 
 
 async def _stands_for_it(

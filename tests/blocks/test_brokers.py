@@ -133,6 +133,22 @@ def test_a_dead_letter_says_why_and_where_it_came_from(url: str, queue: str) -> 
 
 
 @services
+def test_a_bare_message_can_be_buried_and_forwarded_too(
+    url: str, rabbitmq: RabbitMq, queue: str
+) -> None:
+    async def answer(link: Link) -> None:
+        for _ in range(2):
+            await asyncio.to_thread(sent_bare, rabbitmq, queue, SYNCHWEB)
+        await link.bury(await next_of(link), f"dlq.{queue}", "why not")
+        await link.forward(await next_of(link), f"dlq.{queue}")
+
+    within(url, lambda link: link.take(f"dlq.{queue}", at_most=1))
+    within(url, answer, queue)
+
+    assert [one.body for one in waiting(url, f"dlq.{queue}")] == [SYNCHWEB, SYNCHWEB]
+
+
+@services
 def test_a_message_that_is_put_back_is_behind_the_others_and_counts_as_new(
     url: str, queue: str
 ) -> None:
