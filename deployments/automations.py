@@ -1,4 +1,4 @@
-"""Who is told when a night fails or is late: Prefect automations that call a web hook."""
+"""Who is told when a night fails or is late, or a run crashes: automations that call a web hook."""
 
 from datetime import timedelta
 
@@ -13,6 +13,8 @@ HOOK = "limsflow-operators"
 NIGHTS = ("nightly-update", "update-all-schemes", "update-scheme", "update-assemblies")
 OVER = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")}
 FAILED, LATE, LONG = (f"limsflow: a night {what}" for what in ("failed", "is late", "is too long"))
+CRASHED = "limsflow: a run crashed"  # the machine's fault; what a job's data are at is in the LIMS
+TAGS = [f"prefect.tag.{tag}" for tag in ("mx", "genomics", "beamline", "house")]
 # In Slack's form, which Mattermost and others take too.
 TEXT = (
     '{{"text": {{{{ ("{subject}: " ~ flow_run.name ~ " " ~ flow_run.state.name ~ ". "'
@@ -32,7 +34,18 @@ async def register_automations(hook: SecretStr, *, night_hours: float) -> None:
     of_a_night = ResourceSpecification(
         root={"prefect.resource.role": "flow", "prefect.resource.name": list(NIGHTS)}
     )
+    of_ours = ResourceSpecification(
+        root={"prefect.resource.role": "tag", "prefect.resource.id": TAGS}
+    )
     triggers = {
+        CRASHED: EventTrigger(
+            expect={"prefect.flow-run.Crashed"},
+            match=_RUNS,
+            match_related=of_ours,
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
         FAILED: EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
             match=_RUNS,
@@ -62,13 +75,13 @@ async def register_automations(hook: SecretStr, *, night_hours: float) -> None:
     }
     for name, trigger in triggers.items():
         action = CallWebhook(block_document_id=document, payload=TEXT.format(subject=name))
-        await _keep(Automation(name=name, trigger=trigger, actions=[action]))
+        await keep(Automation(name=name, trigger=trigger, actions=[action]))
 
 
 _RUNS = ResourceSpecification(root={"prefect.resource.id": "prefect.flow-run.*"})
 
 
-async def _keep(wanted: Automation) -> None:
+async def keep(wanted: Automation) -> None:
     """Make an automation; one of that name is replaced, but stays off if somebody turned it off."""
     try:
         known = await Automation.aread(name=wanted.name)

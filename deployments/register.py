@@ -13,6 +13,7 @@ from blocks.connections import EnteroBase, IspybDatabase, MessageBroker, Toolcha
 from blocks.program import Program, run_program
 from deployments.automations import register_automations
 from deployments.embedded import ROOT
+from deployments.zombies import register_zombies
 
 POOL = "limsflow"
 DEPLOY_S = 300.0
@@ -130,5 +131,6 @@ async def register_all(
     await register_deployments(prefect, logs)
     if entero is None:
         await pause_nights()
+    await register_zombies()
     if notify_url:
         await register_automations(notify_url, night_hours=night_hours)

@@ -77,12 +77,26 @@ def test_operators_hear_of_a_night_that_failed_with_its_reason_and_address(
         "limsflow: a night failed",
         "limsflow: a night is late",
         "limsflow: a night is too long",
+        "limsflow: a run crashed",
+        "limsflow: a run is lost",
     ]
     assert list(message) == ["text"]
     assert message["text"].startswith("limsflow: a night failed: update-no")
     assert 'no "such" scheme' in message["text"]
     assert "/runs/flow-run/" in message["text"]
     assert len(told) == 1
+
+
+def test_operators_hear_of_a_run_whose_machine_failed_it(stack: NightStack) -> None:
+    with a_web_hook() as (hook, told):
+        deployed(stack, hook)
+        run_id = stack.submit("reprocess-job/default", job_id=7)
+        state = {"type": "CRASHED", "message": "the machine is gone"}
+        asked(stack, f"flow_runs/{run_id}/set_state", {"state": state, "force": True})
+        message = wait_for(lambda: told and told[0], seconds=60)
+
+    assert message["text"].startswith("limsflow: a run crashed")
+    assert "the machine is gone" in message["text"]
 
 
 def queues_of(stack: NightStack) -> dict[str, Any]:
