@@ -32,9 +32,9 @@ async def prefect_server(home: Home) -> AsyncGenerator[None, None]:
 
 @contextlib.asynccontextmanager
 async def worker(home: Home) -> AsyncGenerator[None, None]:
-    """Run a process worker of the pool `limsflow` while the block runs."""
-    arguments = ["worker", "start", "--pool", "limsflow", "--type", "process", "--limit", "4"]
-    async with service(home, "prefect", arguments, "worker"):
+    """Run a warm worker of the pool `limsflow` while the block runs."""
+    arguments = ["-m", "deployments.cli", "worker", "--limit", "4", "--drain-s", "0"]
+    async with service(home, "python", arguments, "worker"):
         yield
 
 

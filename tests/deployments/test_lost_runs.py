@@ -47,18 +47,11 @@ def programs(stack: Served) -> dict[int, str]:
     return processes_of(stack.folder / "visits")
 
 
-def flow_process(run_id: str) -> int:
-    """Return the process that runs a flow run."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (entry / "environ").read_bytes()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if run_id.encode() in environment and b"prefect.engine" in command:
-            return int(entry.name)
-    msg = f"no process runs {run_id}"
-    raise AssertionError(msg)
+def flow_process(stack: Served) -> int:
+    """Return the process of the flow run: the parent of the program's guard."""
+    guard = next(pid for pid, command in programs(stack).items() if "guard.py" in command)
+    stat = Path(f"/proc/{guard}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def closed(stack: Served, job_id: int) -> Attempt | None:
@@ -82,8 +75,8 @@ def test_a_run_that_is_cancelled_in_the_page_leaves_no_process_and_a_closed_atte
 def test_a_flow_process_that_is_killed_leaves_no_process_and_a_closed_attempt(
     stack: Served,
 ) -> None:
-    job_id, run_id = a_hanging_run(stack, 102)
-    os.kill(flow_process(run_id), signal.SIGKILL)
+    job_id, _ = a_hanging_run(stack, 102)
+    os.kill(flow_process(stack), signal.SIGKILL)
 
     wait_for(lambda: not programs(stack))
     attempt = wait_for(lambda: closed(stack, job_id))
@@ -92,8 +85,8 @@ def test_a_flow_process_that_is_killed_leaves_no_process_and_a_closed_attempt(
 
 
 def test_a_new_run_of_a_killed_job_is_possible(stack: Served) -> None:
-    job_id, run_id = a_hanging_run(stack, 103)
-    os.kill(flow_process(run_id), signal.SIGKILL)
+    job_id, _ = a_hanging_run(stack, 103)
+    os.kill(flow_process(stack), signal.SIGKILL)
     wait_for(lambda: closed(stack, job_id))
     again = stack.start("reprocess-job/default", job_id=job_id, wait_for_rows_s=0)
     wait_for(lambda: len(programs(stack)) >= 3)
@@ -106,7 +99,7 @@ def test_a_new_run_of_a_killed_job_is_possible(stack: Served) -> None:
 def test_a_run_that_is_lost_with_its_worker_is_closed_by_the_reconciler(stack: Served) -> None:
     job_id, run_id = a_hanging_run(stack, 104)
     worker = next(p for p, c in processes_of(stack.folder / "logs").items() if "worker" in c)
-    flow = flow_process(run_id)
+    flow = flow_process(stack)
     os.kill(worker, signal.SIGKILL)
     os.kill(flow, signal.SIGKILL)
     wait_for(lambda: not programs(stack))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ async def leave_marks(folder: str, seconds: float = 0, fails: bool = False) -> N
     await asyncio.sleep(seconds)
     if fails:
         raise ValueError("it was told to fail")
-    leave(folder, f"ended-{name}")
+    leave(folder, f"ended-{name}", modules=sorted(sys.modules))
 
 
 @flow

@@ -90,7 +90,13 @@ class WarmStack:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask the server."""
         at = f"{self.home.api_url}/{path}"
-        answer = httpx.request(method, at, json=body, timeout=30).raise_for_status()
+
+        def asked() -> httpx.Response | None:
+            answer = httpx.request(method, at, json=body, timeout=30)
+            busy = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE  # its SQLite is locked
+            return None if busy else answer.raise_for_status()
+
+        answer = wait_for(asked)
         return answer.json() if answer.content else None
 
     def make_pool(self, kind: str = "process", name: str = POOL, **given: Any) -> None:
