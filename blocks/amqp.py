@@ -8,10 +8,10 @@ from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
+from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, PublishError
 
 from blocks.broker import REPEATED, Delivery, epitaph
-from blocks.errors import ServiceUnavailable
+from blocks.errors import InvalidRequest, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,16 @@ def answering() -> Generator[None, None, None]:
     except AWAY as error:
         msg = f"RabbitMQ does not answer: {type(error).__name__} {error}"
         raise ServiceUnavailable(msg) from error
+
+
+@contextlib.contextmanager
+def _routed(queue: str) -> Generator[None, None, None]:
+    """Say that a queue is missing, when RabbitMQ gives a message back."""
+    try:
+        yield
+    except PublishError as error:
+        msg = f"there is no queue {queue!r} on this broker"
+        raise InvalidRequest(msg) from error
 
 
 class AmqpLink:
@@ -133,8 +143,22 @@ class AmqpLink:
             queue, aio_pika.Message(body, headers=dict(headers), delivery_mode=persistent)
         )
 
-    async def _publish(self, queue: str, message: aio_pika.Message) -> None:
+    async def require(self, queue: str) -> None:
+        """Refuse a queue that is not there.
+
+        Raises:
+            InvalidRequest: there is none of this name.
+        """
         with answering():
+            async with self._connection.channel() as looking:
+                try:
+                    await looking.declare_queue(queue, passive=True, timeout=ANSWER_S)
+                except ChannelNotFoundEntity as error:
+                    msg = f"there is no queue {queue!r} on this broker"
+                    raise InvalidRequest(msg) from error
+
+    async def _publish(self, queue: str, message: aio_pika.Message) -> None:
+        with answering(), _routed(queue):
             await self._channel.default_exchange.publish(
                 message, routing_key=queue, mandatory=True, timeout=ANSWER_S
             )

@@ -49,8 +49,20 @@ class Link(Protocol):
         """Take a message off its queue."""
         ...
 
+    async def require(self, queue: str) -> None:
+        """Refuse a queue that is not there, where the protocol can say so.
+
+        Raises:
+            InvalidRequest: there is none of this name.
+        """
+        ...
+
     async def forward(self, delivery: Delivery, queue: str) -> None:
-        """Put a message into another queue as it is, then take it off its own."""
+        """Put a message into another queue as it is, then take it off its own.
+
+        Raises:
+            InvalidRequest: there is no such queue; the message stays where it is.
+        """
         ...
 
     async def bury(self, delivery: Delivery, queue: str, reason: str) -> None:
@@ -62,7 +74,11 @@ class Link(Protocol):
         ...
 
     async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
-        """Put a message into a queue; returns when the broker has it."""
+        """Put a message into a queue; returns when the broker has it.
+
+        Raises:
+            InvalidRequest: there is no such queue.
+        """
         ...
 
     async def depths(self) -> dict[str, int]:

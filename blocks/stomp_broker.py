@@ -156,6 +156,9 @@ class StompLink(stomp.ConnectionListener):
         await self.publish(delivery.queue, delivery.body, {**delivery.headers, **said})
         await self.accept(delivery)
 
+    async def require(self, queue: str) -> None:
+        """Refuse nothing: a STOMP broker makes the queues that are named."""
+
     async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
         """Put a message into a queue; returns when the broker has it."""
         said = {"persistent": "true", **{name: str(value) for name, value in headers.items()}}

@@ -13,7 +13,13 @@ from uuid import UUID, uuid4
 
 from blocks.broker import Delivery, Link
 from blocks.connections import MessageBroker, Toolchain
-from blocks.errors import DataError, NoSuchRecord, ServiceUnavailable, TransientError
+from blocks.errors import (
+    DataError,
+    InvalidRequest,
+    NoSuchRecord,
+    ServiceUnavailable,
+    TransientError,
+)
 from blocks.mx.messages import JobMessage, job_of, read_message
 from blocks.mx.recipe import recipe_names
 from blocks.mx.store import IspybStore
@@ -125,7 +131,7 @@ class Bridge:
 
     async def _answer(self, delivery: Delivery, decided: Decision) -> None:
         if decided.fate is Fate.FORWARDED:
-            await self._link.forward(delivery, self._broker.forward_to)
+            await self._forward(delivery)
         elif decided.fate is Fate.DEAD:
             grave = self._broker.dead_letters_of(delivery.queue)
             await self._link.bury(delivery, grave, decided.reason)
@@ -135,6 +141,15 @@ class Bridge:
             await self._link.accept(delivery)
             if decided.run_id and (decided.fate is Fate.STARTED or delivery.repeated):
                 self._remember(decided.run_id)
+
+    async def _forward(self, delivery: Delivery) -> None:
+        """Pass a message on; if its queue was deleted, it is kept where an operator looks."""
+        try:
+            await self._link.forward(delivery, self._broker.forward_to)
+        except InvalidRequest as failure:
+            logger.warning("a message of %s is buried: %s", delivery.queue, failure)
+            grave = self._broker.dead_letters_of(delivery.queue)
+            await self._link.bury(delivery, grave, str(failure))
 
     async def _decide(self, delivery: Delivery, wish: str, began: float) -> Decision:
         try:

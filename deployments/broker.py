@@ -82,6 +82,8 @@ async def _bridge(name: str) -> AsyncGenerator[tuple[Bridge, MessageBroker, Link
             programs = await Toolchain.named(broker.toolchain)
         url = broker.url.get_secret_value()
         async with open_link(url, tuple(broker.queues), at_once=BESIDE) as link:
+            if broker.forward_to:
+                await link.require(broker.forward_to)
             yield Bridge(name, broker, link, lims.store(), runs, programs), broker, link
 
 

@@ -4,13 +4,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from prefect.logging import get_run_logger
+
 from blocks.broker import open_link
 from blocks.connections import MessageBroker
+from blocks.errors import InvalidRequest
 from blocks.mx.messages import RECIPE_HEADER, RecipeStep
 from blocks.mx.records import Attempt
 from blocks.record import Record
 from tasks.policies import step
 
+HEADERS: Mapping[str, Any] = {RECIPE_HEADER: "True"}
 STARTING, SUCCESS, FAILURE, COMPLETED = "starting", "success", "failure", "completed"
 
 
@@ -24,7 +28,8 @@ class Onward(Record):
 def onward(said: RecipeStep, program_id: int, outputs: tuple[str, ...]) -> list[Onward]:
     """Return what goes to the steps that are connected with these outputs of ours.
 
-    A recipe whose `output` names no outputs means success with it (`workflows`, wrapper.py).
+    A recipe whose `output` names no outputs means success with it (`workflows`, wrapper.py). Only
+    queues are sent to: not a step's `topic` or `exchange`, and without its `transport-delay`.
 
     Args:
         said: Our step, with the message that it came in.
@@ -63,8 +68,10 @@ async def send_on(said: RecipeStep, attempt: Attempt, *outputs: str) -> int:
         broker = await MessageBroker.named(said.broker)
         async with open_link(broker.url.get_secret_value()) as link:
             for one in messages:
-                headers: Mapping[str, Any] = {RECIPE_HEADER: "True"}
-                await link.publish(one.queue, json.dumps(one.body).encode(), headers)
+                try:
+                    await link.publish(one.queue, json.dumps(one.body).encode(), HEADERS)
+                except InvalidRequest as failure:  # the results are stored: this must not fail them
+                    get_run_logger().error("the recipe does not go on: %s", failure)
     return len(messages)
 
 

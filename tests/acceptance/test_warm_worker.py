@@ -31,7 +31,7 @@ def deployment(stack: WarmStack) -> str:
 
 @pytest.fixture
 def worker(stack: WarmStack) -> Iterator[int]:
-    process = stack.start_worker("--drain-s", "0", PREFECT_WORKER_QUERY_SECONDS="10")
+    process = stack.start_warm("--drain-s", "0", PREFECT_WORKER_QUERY_SECONDS="10")
     yield process.pid
     process.terminate()
     process.wait(60)
@@ -102,7 +102,7 @@ def test_a_run_whose_process_is_killed_is_crashed_and_its_hooks_run(
 
 
 def test_a_killed_worker_leaves_its_runs_which_complete(stack: WarmStack, deployment: str) -> None:
-    worker = stack.start_worker()
+    worker = stack.start_warm()
     run = stack.run(deployment, "left", seconds=8)
     pid_of(stack, "left")
     worker.send_signal(signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_runs_outlive_the_fork_server_and_new_ones_get_a_new_one(
 def test_a_terminated_worker_takes_no_run_and_lets_those_that_go_on_end(
     stack: WarmStack, deployment: str
 ) -> None:
-    worker = stack.start_worker("--drain-s", "60")
+    worker = stack.start_warm("--drain-s", "60")
     run = stack.run(deployment, "draining", seconds=8)
     pid_of(stack, "draining")
     worker.terminate()
@@ -139,7 +139,7 @@ def test_a_terminated_worker_takes_no_run_and_lets_those_that_go_on_end(
     assert worker.wait(60) == 0
     assert stack.state(run) == "COMPLETED"
     assert stack.state(late) == "SCHEDULED"
-    again = stack.start_worker("--drain-s", "0")
+    again = stack.start_warm("--drain-s", "0")
     stack.until(late, "COMPLETED")
     again.terminate()
     assert again.wait(60) == 0
@@ -148,7 +148,7 @@ def test_a_terminated_worker_takes_no_run_and_lets_those_that_go_on_end(
 def test_runs_that_go_on_too_long_are_ended_as_crashed_with_their_hooks(
     stack: WarmStack, deployment: str
 ) -> None:
-    worker = stack.start_worker("--drain-s", "300")
+    worker = stack.start_warm("--drain-s", "300")
     run = stack.run(deployment, "endless", seconds=300)
     pid = pid_of(stack, "endless")
     worker.terminate()
@@ -203,7 +203,7 @@ def test_urgent_queues_come_first_and_a_worker_has_a_limit(stack: WarmStack) -> 
     urgent = stack.deploy("urgent", work_queue_name="urgent")
     runs = [stack.run(patient, f"patient-{number}", seconds=1) for number in range(2)]
     runs.append(stack.run(urgent, "urgent", seconds=1))
-    worker = stack.start_worker("--limit", "1", "--queue", "urgent", "--queue", "patient")
+    worker = stack.start_warm("--limit", "1", "--queue", "urgent", "--queue", "patient")
     for run in runs:
         stack.until(run, "COMPLETED")
     worker.terminate()

@@ -36,7 +36,7 @@ def register(stack: WarmStack, silent_after_s: float | None) -> None:
 def test_a_run_that_vanishes_with_its_machine_is_crashed_and_no_other(stack: WarmStack) -> None:
     register(stack, 90)
     register(stack, SILENT_AFTER_S)
-    worker = stack.start_worker(**BEAT)
+    worker = stack.start_warm(**BEAT)
     deployment = stack.deploy("usual")
     own_state = stack.deploy("own", entrypoint=f"{FLOWS}.end_in_a_state_of_its_own")
     completed = stack.run(deployment, "done")

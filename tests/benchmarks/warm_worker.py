@@ -115,7 +115,7 @@ def _redis(folder: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def our_worker(bench: Bench, limit: int) -> Iterator[int]:
     """Run `limsflow worker`; give its process."""
-    argv = [program("python"), "-m", "tests.fakes.warm_worker", "--limit", limit]
+    argv = [program("python"), "-m", "deployments.cli", "worker", "--limit", limit]
     with running(argv, bench.home.folder / "worker.log", bench.variables) as worker:
         yield worker.pid
 

@@ -176,6 +176,16 @@ def test_what_is_zocalo_s_goes_on_untouched(site: Site) -> None:
     assert runs_of(other) == []
 
 
+def test_what_was_to_go_to_a_queue_that_is_gone_is_kept(amqp_site: Site) -> None:
+    amqp_site.forward_to = "no-such-queue"
+    amqp_site.send(b'{"recipes":["trigger-dimple"],"parameters":{}}')
+    amqp_site.deal(1)
+
+    (kept,) = amqp_site.waiting(amqp_site.dead)
+    assert kept.headers[REASON] == "there is no queue 'no-such-queue' on this broker"
+    assert amqp_site.waiting(amqp_site.queue) == []
+
+
 def test_poison_is_buried_once_with_the_reason(site: Site) -> None:
     site.send(b"nonsense", bare(4_000_000_000))
 

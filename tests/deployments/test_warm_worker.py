@@ -40,7 +40,7 @@ def port() -> int:
 @pytest.fixture(scope="module", autouse=True)
 def worker(stack: WarmStack, port: int) -> subprocess.Popen[bytes]:
     """The worker of all these tests, whose metrics are served."""
-    return stack.start_worker("--limit", "4", "--metrics-port", str(port), LAB="worker")
+    return stack.start_warm("--limit", "4", "--metrics-port", str(port), LAB="worker")
 
 
 def test_a_run_finds_its_directory_its_variables_and_everything_loaded(
@@ -162,7 +162,7 @@ def test_pools_that_are_not_of_processes_are_refused(
 ) -> None:
     if pool == "cluster":
         stack.make_pool("kubernetes", pool)
-    refused = stack.start("tests.fakes.warm_worker", "--pool", pool, log="refused")
+    refused = stack.start("deployments.cli", "worker", "--pool", pool, log="refused")
 
     assert refused.wait(60) == 1
     assert reason in (stack.home.folder / "logs" / "refused.txt").read_text()

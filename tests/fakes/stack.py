@@ -34,13 +34,14 @@ class Stack:
 
     # Processes
 
-    def start(self, *command: str, log: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, log: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start a program of our environment, the leader of its own group."""
         with (self.home.folder / "logs" / f"{log}.txt").open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
-                env=self.environment,
+                env=self.environment | variables,
                 cwd=self.home.folder,
+                stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

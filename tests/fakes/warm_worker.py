@@ -1,34 +1,29 @@
 """`limsflow worker` as a process of its own, and the server and database that it works with."""
 
-import argparse
 import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from deployments.embedded import Home, make_home
-from tests.fakes.served import REPOSITORY, environment, wait_for
+from deployments.embedded import make_home
+from tests.fakes.served import REPOSITORY, wait_for
+from tests.fakes.stack import Stack
 
 POOL = "limsflow"
 FLOWS = "tests.fakes.warm_flows"
 
 
-@dataclass
-class WarmStack:
+@dataclass(kw_only=True)
+class WarmStack(Stack):
     """A Prefect server, workers and their runs; all of it can be killed and started again."""
-
-    home: Home
-    database: str  # of the server: SQLAlchemy URL; empty: its own SQLite
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
     @property
     def marks(self) -> Path:
@@ -36,46 +31,14 @@ class WarmStack:
         return self.home.folder / "marks"
 
     @property
-    def variables(self) -> dict[str, str]:
-        """The environment of every process."""
-        own = {"LIMSFLOW_WARM_MODULES": FLOWS}
-        if self.database:
-            own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database
-        return environment() | self.home.variables() | own
+    def environment(self) -> dict[str, str]:
+        """Of every process."""
+        return super().environment | {"LIMSFLOW_WARM_MODULES": FLOWS}
 
-    def start(self, *command: str, log: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a module, the leader of its own group."""
-        with (self.home.folder / "logs" / f"{log}.txt").open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command],
-                env=self.variables | variables,
-                cwd=self.home.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        return process
-
-    def start_server(self) -> subprocess.Popen[bytes]:
-        """Start the server and wait until it answers."""
-        at = ("--host", "127.0.0.1", "--port", str(self.home.port))
-        server = self.start("prefect", "server", "start", *at, log="server")
-
-        def healthy() -> bool:
-            with suppress(httpx.TransportError):
-                answer = httpx.get(f"{self.home.api_url}/health", timeout=5)
-                return answer.status_code == HTTPStatus.OK
-            return False
-
-        wait_for(healthy, seconds=120)
-        return server
-
-    def start_worker(self, *options: str, **variables: str) -> subprocess.Popen[bytes]:
+    def start_warm(self, *options: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start a worker and wait until it takes runs."""
         said = self.said()
-        worker = self.start(__name__, *options, log="worker", **variables)
+        worker = self.start("deployments.cli", "worker", *options, log="worker", **variables)
         wait_for(lambda: worker.poll() is not None or "takes runs" in self.said()[len(said) :])
         assert worker.poll() is None, self.said()
         return worker
@@ -162,7 +125,9 @@ def _in_directory(directory: object) -> dict[str, Any]:
 @contextmanager
 def warm_stack(folder: Path, database: str = "") -> Iterator[WarmStack]:
     """Run a server with an empty pool while the block runs; nothing is left of it."""
-    stack = WarmStack(make_home(folder), database.replace("+psycopg", "+asyncpg"))
+    url = database.replace("+psycopg", "+asyncpg")
+    settings = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
+    stack = WarmStack(home=make_home(folder), settings=settings)
     stack.marks.mkdir()
     try:
         stack.start_server()
@@ -178,29 +143,3 @@ def end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
-
-
-def main() -> int:
-    """Run the worker as its command does."""
-    from deployments.work import work  # noqa: PLC0415
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--pool", default=POOL)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--queue", dest="queues", action="append", default=[])
-    parser.add_argument("--name")
-    parser.add_argument("--drain-s", type=float, default=30.0)
-    parser.add_argument("--metrics-port", type=int)
-    parser.add_argument("--metrics-host", default="127.0.0.1")
-    parser.add_argument("--json", action="store_true")
-    from blocks.errors import LimsflowError  # noqa: PLC0415
-
-    try:
-        return work(parser.parse_args())
-    except LimsflowError as error:
-        print(f"limsflow: {error}", file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
