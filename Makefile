@@ -14,7 +14,8 @@ help:
 	@echo "make services  install the real servers and programs from Debian (root)"
 	@echo "make lint      format, lint, types, architecture"
 	@echo "make bench     our share of the wall time beside the programs' own; typing beside BLAST;"
-	@echo "               a night beside plain Prefect and Celery (an hour at most, needs redis-server)"
+	@echo "               a night beside plain Prefect and Celery; messages and requests beside Prefect's"
+	@echo "               workers, Celery and zocalo's (over an hour, needs redis-server)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "limsflow needs Python 3.11"'
@@ -50,6 +51,7 @@ bench: $(READY)
 	$(VENV)/bin/python -m tests.benchmarks.share_of_wall_time
 	$(VENV)/bin/python -m tests.benchmarks.typing
 	$(VENV)/bin/python -m tests.benchmarks.night
+	$(VENV)/bin/python -m tests.benchmarks.asked
 
 clean:
 	rm -rf $(VENV) .venv-sistr limsflow-demo limsflow-home

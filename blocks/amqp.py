@@ -8,9 +8,15 @@ from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, PublishError
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
 
-from blocks.broker import REPEATED, Delivery, epitaph
+from blocks.broker import REPEATED, WISH, Delivery, NotTaken, epitaph
 from blocks.errors import InvalidRequest, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -35,7 +41,7 @@ async def amqp_link(
     try:
         with answering():
             link = AmqpLink(connection, await connection.channel(on_return_raises=True))
-            await link.consume(queues, at_once)
+        await link.consume(queues, at_once)
         yield link
     finally:
         with contextlib.suppress(*AWAY):
@@ -57,6 +63,20 @@ def answering() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
+def _taking() -> Generator[None, None, None]:
+    """Say that a message was not taken, where the connection itself may be well.
+
+    Raises:
+        NotTaken: a queue is full or may not be made, or the broker holds back whoever publishes.
+    """
+    try:
+        yield
+    except (DeliveryError, ChannelAccessRefused, TimeoutError) as error:
+        msg = f"RabbitMQ does not take a message: {type(error).__name__} {error}"
+        raise NotTaken(msg) from error
+
+
+@contextlib.contextmanager
 def _routed(queue: str) -> Generator[None, None, None]:
     """Say that a queue is missing, when RabbitMQ gives a message back."""
     try:
@@ -73,6 +93,8 @@ class AmqpLink:
         self._connection = connection
         self._channel = channel
         self._queues: Sequence[str] = ()
+        self._tags = list[str]()
+        self._made, self._making = set[str](), asyncio.Lock()
         self._come = asyncio.Queue[Delivery | None]()
         for closing in (connection.close_callbacks, channel.close_callbacks):
             closing.add(self._closed)
@@ -83,19 +105,29 @@ class AmqpLink:
     async def consume(self, queues: Sequence[str], at_once: int) -> None:
         """Begin to receive; a queue that is missing is made, as a quorum queue."""
         self._queues = queues
-        await self._channel.set_qos(prefetch_count=at_once)
-        for name in queues:
-            await self.make_sure_of(name)
-            queue = await self._channel.get_queue(name, ensure=False)
-            await queue.consume(self._receiver(name), timeout=ANSWER_S)
+        with answering():
+            await self._channel.set_qos(prefetch_count=at_once)
+            for name in queues:
+                await self.make_sure_of(name)
+            for name in queues:
+                queue = await self._channel.get_queue(name, ensure=False)
+                tag = await queue.consume(self._receiver(name), timeout=ANSWER_S)
+                self._tags.append(str(tag))
 
     async def make_sure_of(self, name: str) -> None:
         """Make a durable quorum queue, if there is none of this name."""
+        async with self._making:  # the library mixes up channels that come and go at once
+            if name not in self._made:
+                await self._make(name)
+                self._made.add(name)
+
+    async def _make(self, name: str) -> None:
         async with self._connection.channel() as looking:  # a refusal closes its channel
             with contextlib.suppress(ChannelNotFoundEntity):
                 await looking.declare_queue(name, passive=True, timeout=ANSWER_S)
                 return
-        await self._channel.declare_queue(name, durable=True, arguments=QUORUM, timeout=ANSWER_S)
+        async with self._connection.channel() as making:
+            await making.declare_queue(name, durable=True, arguments=QUORUM, timeout=ANSWER_S)
 
     def _receiver(self, queue: str) -> Any:
         async def receive(message: AbstractIncomingMessage) -> None:
@@ -125,14 +157,14 @@ class AmqpLink:
     async def bury(self, delivery: Delivery, queue: str, reason: str) -> None:
         """Put a message into a queue of dead letters, with the reason, then take it off its own."""
         said = epitaph(delivery.queue, reason)
-        with answering():
+        with answering(), _taking():
             await self.make_sure_of(queue)
         await self._publish(queue, _copy(delivery.native, said))
         await self.accept(delivery)
 
-    async def put_back(self, delivery: Delivery) -> None:
+    async def put_back(self, delivery: Delivery, wish: str) -> None:
         """Put a message at the end of its queue as a new one, which counts no deliveries."""
-        said = {REPEATED: "true"} if delivery.repeated else {}
+        said = {WISH: wish} | ({REPEATED: "true"} if delivery.repeated else {})
         await self._publish(delivery.queue, _copy(delivery.native, said))
         await self.accept(delivery)
 
@@ -150,7 +182,7 @@ class AmqpLink:
             InvalidRequest: there is none of this name.
         """
         with answering():
-            async with self._connection.channel() as looking:
+            async with self._making, self._connection.channel() as looking:
                 try:
                     await looking.declare_queue(queue, passive=True, timeout=ANSWER_S)
                 except ChannelNotFoundEntity as error:
@@ -158,15 +190,23 @@ class AmqpLink:
                     raise InvalidRequest(msg) from error
 
     async def _publish(self, queue: str, message: aio_pika.Message) -> None:
-        with answering(), _routed(queue):
+        with answering(), _taking(), _routed(queue):
             await self._channel.default_exchange.publish(
                 message, routing_key=queue, mandatory=True, timeout=ANSWER_S
             )
 
     async def depths(self) -> dict[str, int]:
-        """Return how many messages wait in each queue."""
+        """Return how many messages wait in each queue.
+
+        RabbitMQ cancels a consumer whose queue is deleted, and the library does not say so: this
+        is where it is noticed, and the link ends.
+        """
         found = dict[str, int]()
         with answering():
+            # Only the channel below aio-pika's knows.
+            consumers: Any = getattr(await self._channel.get_underlay_channel(), "consumers", ())
+            if any(tag not in consumers for tag in self._tags):
+                self._closed()
             for name in self._queues:
                 queue = await self._channel.declare_queue(name, passive=True, timeout=ANSWER_S)
                 found[name] = queue.declaration_result.message_count or 0
@@ -199,7 +239,8 @@ def _delivery(queue: str, message: AbstractIncomingMessage) -> Delivery:
 
 def _copy(message: AbstractIncomingMessage, headers: Mapping[str, Any]) -> aio_pika.Message:
     """Return the same message to send; the broker would refuse another sender's user id."""
-    counted = ("x-delivery-count", "x-acquired-count")
+    # The broker's own counts; and what it would send copies by.
+    counted = ("x-delivery-count", "x-acquired-count", "CC", "BCC")
     kept = {name: value for name, value in message.headers.items() if name not in counted}
     return aio_pika.Message(
         message.body,

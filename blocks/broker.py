@@ -5,7 +5,7 @@ one suite of tests holds them to it: a message leaves its queue only after what 
 safe elsewhere.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from blocks.errors import InvalidRequest
+from blocks.errors import InvalidRequest, TransientError
 
 REASON, DEAD_ID = "limsflow-reason", "limsflow-id"
 DEAD_FROM, DEAD_AT = "limsflow-queue", "limsflow-time"
-REPEATED = "limsflow-repeated"
+REPEATED, WISH = "limsflow-repeated", "limsflow-wish"
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,27 @@ class Delivery:
     """The broker's own, to answer with."""
 
 
+class NotTaken(TransientError):
+    """A queue does not take a message now: it is full, or the broker short of memory."""
+
+
 class Link(Protocol):
     """One connection to a broker.
 
     Raises:
         ServiceUnavailable: from every method, when the broker is away; what was not answered is
             delivered again.
+        NotTaken: from every method that puts a message somewhere; it may be tried again.
     """
+
+    async def consume(self, queues: Sequence[str], at_once: int) -> None:
+        """Begin to receive; a queue that is missing is made, where the protocol can.
+
+        Args:
+            queues: Whose messages.
+            at_once: How many may be unanswered.
+        """
+        ...
 
     def deliveries(self) -> AsyncIterator[Delivery]:
         """Return messages as they come; ends with `ServiceUnavailable` when the broker goes."""
@@ -69,8 +83,11 @@ class Link(Protocol):
         """Put a message into a queue of dead letters, with the reason, then take it off its own."""
         ...
 
-    async def put_back(self, delivery: Delivery) -> None:
-        """Put a message at the end of its queue as a new one, which counts no deliveries."""
+    async def put_back(self, delivery: Delivery, wish: str) -> None:
+        """Put a message at the end of its queue as a new one, which counts no deliveries.
+
+        It keeps what we call the wish, and whether it may have been delivered before.
+        """
         ...
 
     async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from blocks.broker import kind_of
 from blocks.database import refuse_secret
@@ -197,7 +197,7 @@ class MessageBroker(Block):
     ispyb: str = Field(default="ispyb", description="ISPyB block that the jobs are in")
     toolchain: str = Field(default="mx", description="toolchain block that they run with")
     wait_for_job_s: float = Field(
-        default=60.0, ge=0, le=3600, description="how long a message may be earlier than its job"
+        default=60.0, ge=0, le=600, description="how long a message may be earlier than its job"
     )
     start_lost_after_s: float = Field(
         default=600.0,
@@ -217,6 +217,13 @@ class MessageBroker(Block):
         except InvalidRequest as error:
             raise ValueError(str(error)) from error
         return url
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> "MessageBroker":
+        if self.forward_to.rpartition("/")[2] in {one.rpartition("/")[2] for one in self.queues}:
+            msg = f"forward_to is {self.forward_to}, which we consume: messages would go round"
+            raise ValueError(msg)
+        return self
 
     def dead_letters_of(self, queue: str) -> str:
         """Return where the messages of a queue go that nobody can use, as zocalo calls it."""

@@ -26,10 +26,10 @@ ANSWER_TIMEOUT_S = 60
 IDLE_TIMEOUT_S = 120
 
 # MariaDB: too many connections, Galera node not ready, shutting down, network faults, lock wait,
-# deadlock, read-only during a switch, cannot connect, gone away.
+# deadlock, read-only during a switch, cannot connect, gone away, a user's limit, a kill.
 TRANSIENT_CODES = frozenset(
     {1040, 1047, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1927, 2002, 2003, 2006, 2013}
-    | {2014, 2055}
+    | {1129, 1152, 1184, 1203, 1226, 1317, 1836, 1969, 2014, 2055}
 )
 TRANSIENT_WORDS = ("database is locked", "unable to open database file", "disk I/O error")
 NO_DATABASE_WORDS = ("file is not a database", "malformed")
@@ -102,6 +102,14 @@ def refuse_secret(url: str) -> None:
     if "@" in url or "?" in url:
         msg = "a URL with a user or a query may hold a password: save an ISPyB block instead"
         raise InvalidRequest(msg)
+
+
+class DatabaseRefuses(InvalidRequest):
+    """The database does not let us in: not the fault of what was asked of us."""
+
+
+class TablesMissing(InconsistentInput):
+    """The database has no tables yet, or is being restored."""
 
 
 def _driver_arguments(url: URL) -> dict[str, Any]:
@@ -205,12 +213,12 @@ def _meaning(error: DBAPIError) -> LimsflowError | None:
         return DatabaseUnavailable(f"the database does not answer: {said}")
     if _is_refused_by_postgres(error):
         advice = "look at the user, the password, the database and the options of its URL"
-        return InvalidRequest(f"the database refuses us: {said}; {advice}")
+        return DatabaseRefuses(f"the database refuses us: {said}; {advice}")
     if _is_no_database(error):
         return InvalidRequest(f"this file is no SQLite database: {said}")
     if _misses_tables(error):
         lacks = "the database has no tables yet, or not all"
-        return InconsistentInput(f"{lacks}: {said}; see 'limsflow init'")
+        return TablesMissing(f"{lacks}: {said}; see 'limsflow init'")
     return None
 
 

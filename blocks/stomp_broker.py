@@ -16,7 +16,7 @@ from uuid import uuid4
 import stomp
 from stomp.exception import StompException
 
-from blocks.broker import REPEATED, Delivery, epitaph
+from blocks.broker import REPEATED, WISH, Delivery, epitaph
 from blocks.errors import InvalidRequest, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,7 @@ async def stomp_link(
     link = StompLink(connection, asyncio.get_running_loop())
     try:
         await link.connect(login)
-        for queue in queues:
-            await link.subscribe(queue, at_once)
+        await link.consume(queues, at_once)
         yield link
     finally:
         await asyncio.to_thread(_leave, connection)
@@ -109,8 +108,13 @@ class StompLink(stomp.ConnectionListener):
         with _answering():
             await asyncio.to_thread(self._connection.connect, **login)
 
-    async def subscribe(self, queue: str, at_once: int) -> None:
+    async def consume(self, queues: Sequence[str], at_once: int) -> None:
         """Begin to receive."""
+        for queue in queues:
+            await self.subscribe(queue, at_once)
+
+    async def subscribe(self, queue: str, at_once: int) -> None:
+        """Begin to receive from one queue."""
         number = uuid4().hex
         self._queues[number] = queue
         await self._asked(
@@ -150,9 +154,9 @@ class StompLink(stomp.ConnectionListener):
         await self.publish(queue, delivery.body, {**delivery.headers, **said})
         await self.accept(delivery)
 
-    async def put_back(self, delivery: Delivery) -> None:
+    async def put_back(self, delivery: Delivery, wish: str) -> None:
         """Put a message at the end of its queue as a new one, which counts no deliveries."""
-        said = {REPEATED: "true"} if delivery.repeated else {}
+        said = {WISH: wish} | ({REPEATED: "true"} if delivery.repeated else {})
         await self.publish(delivery.queue, delivery.body, {**delivery.headers, **said})
         await self.accept(delivery)
 

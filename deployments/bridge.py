@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from blocks.broker import Delivery, Link
+from blocks.broker import WISH, Delivery, Link, NotTaken
 from blocks.connections import MessageBroker, Toolchain
+from blocks.database import DatabaseRefuses, TablesMissing
 from blocks.errors import (
     DataError,
     InvalidRequest,
@@ -24,9 +25,10 @@ from blocks.mx.messages import JobMessage, job_of, read_message
 from blocks.mx.recipe import recipe_names
 from blocks.mx.store import IspybStore
 from deployments import metrics
-from tasks.flow_runs import Runs
+from tasks.flow_runs import NoDeployment, Runs
 from tasks.mx.hand_off import FORGOTTEN, HandedOff, hand_off
 from tasks.mx.requests import record_refusal
+from tasks.patience import patiently
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Decision:
     fate: Fate
     run_id: UUID | None = None
     reason: str = ""
+    late: bool = False
 
 
 class NotYet(TransientError):
@@ -109,37 +112,61 @@ class Bridge:
         Raises:
             ServiceUnavailable: the broker is gone, before it heard the answer.
         """
-        began, wish = time.monotonic(), uuid4().hex
+        began = time.monotonic()
+        wish = str(delivery.headers.get(WISH) or uuid4().hex)
         decided = await self._patiently(lambda: self._decide(delivery, wish, began), began)
         # What was decided is safe; only now the message leaves its queue.
-        await self._answer(delivery, decided)
+        await self._answer_patiently(delivery, decided, wish)
         metrics.messages.labels(decided.fate).inc()
         return decided.fate
 
     async def _patiently(self, decide: Callable[[], Awaitable[Decision]], began: float) -> Decision:
         wait_s = FIRST_WAIT_S
         while True:
+            left_s = PUT_BACK_S - (time.monotonic() - began)
             try:
-                async with self._slots:
-                    return await decide()
+                async with asyncio.timeout(left_s):  # also of a Prefect that hangs
+                    async with self._slots:
+                        return await decide()
+            except NotYet as failure:  # has a limit of its own, and a shorter one
+                logger.warning("%s; looked for again in %.1f s", failure, wait_s)
+            except TimeoutError:
+                return Decision(Fate.PUT_BACK)
             except TransientError as failure:
                 if time.monotonic() - began >= PUT_BACK_S:
                     return Decision(Fate.PUT_BACK)
                 logger.warning("%s; tried again in %.1f s", failure, wait_s)
+            except Exception as bug:  # of one message: the others must not wait for it
+                logger.exception("a message cannot be dealt with")
+                return Decision(Fate.DEAD, reason=f"a bug: {type(bug).__name__}: {bug}"[:500])
             await asyncio.sleep(wait_s * (1 + random.random()))  # noqa: S311 - jitter is no secret
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
-    async def _answer(self, delivery: Delivery, decided: Decision) -> None:
+    async def _answer_patiently(self, delivery: Delivery, decided: Decision, wish: str) -> None:
+        """Answer, as often as a queue does not take what it is sent."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                await self._answer(delivery, decided, wish)
+            except NotTaken as failure:
+                logger.warning("%s; tried again in %.1f s", failure, wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            else:
+                return
+
+    async def _answer(self, delivery: Delivery, decided: Decision, wish: str) -> None:
         if decided.fate is Fate.FORWARDED:
             await self._forward(delivery)
         elif decided.fate is Fate.DEAD:
             grave = self._broker.dead_letters_of(delivery.queue)
             await self._link.bury(delivery, grave, decided.reason)
         elif decided.fate is Fate.PUT_BACK:
-            await self._link.put_back(delivery)
+            await self._link.put_back(delivery, wish)
         else:
             await self._link.accept(delivery)
-            if decided.run_id and (decided.fate is Fate.STARTED or delivery.repeated):
+            its = decided.fate is Fate.STARTED or delivery.repeated or decided.late
+            if decided.run_id and its:
                 self._remember(decided.run_id)
 
     async def _forward(self, delivery: Delivery) -> None:
@@ -161,11 +188,14 @@ class Bridge:
             if time.monotonic() - began < self._broker.wait_for_job_s:
                 raise NotYet(str(failure)) from failure
             return await self._refused(delivery, str(failure))
+        except (NoDeployment, DatabaseRefuses, TablesMissing) as failure:
+            # Of the facility, not of the message: a server that is being restored.
+            raise ServiceUnavailable(str(failure)) from failure
         except DataError as failure:
             return await self._refused(delivery, str(failure))
         metrics.hand_off_seconds.labels("broker").observe(time.monotonic() - began)
         logger.info("job %d %s %s %s", wanted.job_id, handed.outcome, handed.run_id, handed.why)
-        return Decision(Fate(handed.outcome.value), run_id=handed.run_id)
+        return Decision(Fate(handed.outcome.value), run_id=handed.run_id, late=handed.late)
 
     async def _is_ours(self, wanted: JobMessage) -> bool:
         """Whether we run the job's recipe; a recipe's step in our queue always is for us."""
@@ -204,7 +234,7 @@ class Bridge:
         logger.error("a message of %s is buried: %s", delivery.queue, reason)
         job_id = job_of(delivery.body)
         if job_id is not None:
-            with contextlib.suppress(NoSuchRecord):
+            with contextlib.suppress(DataError):  # there is no such job, or no way to say so
                 await asyncio.to_thread(record_refusal, self._store, job_id, reason)
         return Decision(Fate.DEAD, reason=reason)
 
@@ -214,7 +244,7 @@ class Bridge:
         async def mark() -> None:
             await asyncio.sleep(FORGOTTEN_AFTER_S)
             with contextlib.suppress(TransientError):
-                await self._runs.add_labels(run_id, {FORGOTTEN: True})
+                await patiently(lambda: self._runs.add_labels(run_id, {FORGOTTEN: True}))
 
         reminder = asyncio.create_task(mark())
         self._reminders.add(reminder)

@@ -18,7 +18,7 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # o
 
 from blocks.broker import Link, open_link
 from blocks.connections import IspybDatabase, MessageBroker, Toolchain
-from blocks.errors import ServiceUnavailable
+from blocks.errors import InvalidRequest, ServiceUnavailable
 from deployments import metrics
 from deployments.bridge import Bridge
 from tasks.flow_runs import answering, prefect_runs
@@ -62,13 +62,25 @@ async def _listen(name: str, *, as_json: bool) -> None:
 
 
 async def _serve(name: str, *, as_json: bool) -> None:
+    """Listen, and connect again whenever a part is away.
+
+    Raises:
+        InvalidRequest: the block, or the queue to forward to, is missing at the very start; later
+            they are waited for, as somebody may be restoring a database.
+    """
+    listened = False
     while True:
         try:
             async with _bridge(name) as (bridge, broker, link):
                 _say(broker, as_json=as_json)
+                listened = True
                 await _work(bridge, link)
         except ServiceUnavailable as failure:
             logger.warning("%s; again in %.0f s", failure, AGAIN_S)
+        except InvalidRequest as failure:
+            if not listened:
+                raise
+            logger.warning("%s; looked at again in %.0f s", failure, AGAIN_S)
         await asyncio.sleep(AGAIN_S)
 
 
@@ -81,9 +93,11 @@ async def _bridge(name: str) -> AsyncGenerator[tuple[Bridge, MessageBroker, Link
             lims = await IspybDatabase.named(broker.ispyb)
             programs = await Toolchain.named(broker.toolchain)
         url = broker.url.get_secret_value()
-        async with open_link(url, tuple(broker.queues), at_once=BESIDE) as link:
+        async with open_link(url) as link:
             if broker.forward_to:
                 await link.require(broker.forward_to)
+            # Only now: what is in hand when a bridge ends counts as a failed delivery.
+            await link.consume(tuple(broker.queues), BESIDE)
             yield Bridge(name, broker, link, lims.store(), runs, programs), broker, link
 
 

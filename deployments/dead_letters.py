@@ -16,7 +16,17 @@ from typing import Any, TypeVar, cast
 
 from pydantic import Field
 
-from blocks.broker import DEAD_AT, DEAD_FROM, DEAD_ID, REASON, REPEATED, Delivery, Link, open_link
+from blocks.broker import (
+    DEAD_AT,
+    DEAD_FROM,
+    DEAD_ID,
+    REASON,
+    REPEATED,
+    WISH,
+    Delivery,
+    Link,
+    open_link,
+)
 from blocks.connections import MessageBroker
 from blocks.errors import InvalidRequest, NoSuchRecord
 from blocks.mx.messages import job_of
@@ -38,6 +48,7 @@ OF_DEATH = {
     DEAD_FROM,
     DEAD_AT,
     REPEATED,
+    WISH,
     DEATH,
     *COUNTS,
     "persistent",

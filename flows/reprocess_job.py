@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from prefect import flow
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from pydantic import Field
 
@@ -79,9 +80,9 @@ async def reprocess_job(
     """
     lims, programs = await IspybDatabase.named(ispyb), await Toolchain.named(toolchain)
     attempt = await register_attempt(lims, programs, job_id, flow_run.get_id() or "", step)
-    await tell_recipe(step, attempt, STARTING)
     plan = None
     async with living(lims, attempt) as life:
+        await tell_recipe(step, attempt, STARTING)
         try:
             job = await read_job(lims, job_id, wait_for_rows_s)
             plan = await plan_run(lims, programs, attempt, job, wait_for_rows_s, step)
@@ -109,9 +110,15 @@ async def reprocess_job(
 
 
 async def tell_recipe(step: RecipeStep | None, attempt: Attempt, *outputs: str) -> None:
-    """Send zocalo's recipe on to the steps after this one, if there is a recipe."""
+    """Send zocalo's recipe on to the steps after this one, if there is a recipe.
+
+    A broker that stays away does not change what the run found.
+    """
     if step:
-        await send_on(step, attempt, *outputs)
+        try:
+            await send_on(step, attempt, *outputs)
+        except TransientError as failure:
+            get_run_logger().warning("the recipe does not go on: %s", failure)
 
 
 async def run_engine(

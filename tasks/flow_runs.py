@@ -31,6 +31,10 @@ AT_MOST = 200  # what Prefect's server returns at once
 OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
+class NoDeployment(InvalidRequest):
+    """Prefect has no such deployment: it was never registered, or its database is new."""
+
+
 class Run(Record):
     """A flow run, as Prefect has it."""
 
@@ -154,7 +158,13 @@ class Runs:
         return [run for run in map(_run, found) if run.since and run.since <= old]
 
     async def reschedule(self, run: Run) -> None:
-        """Let another worker have a run that one took and never began."""
+        """Let another worker have a run that one took and never began.
+
+        One that has begun meanwhile is left alone.
+        """
+        now = await self.find(run.id)
+        if (now.state, now.since) != (run.state, run.since):
+            return
         with answering():
             await self._client.set_flow_run_state(
                 run.id, Scheduled(message="the worker that took it was lost"), force=True
@@ -203,7 +213,7 @@ def _refusal(failure: ServiceUnavailable, deployment: str) -> InvalidRequest | N
     """Return what Prefect refuses of a start; None if it only is away."""
     cause = failure.__cause__
     if isinstance(cause, ObjectNotFound):
-        return InvalidRequest(f"there is no deployment {deployment}: see 'limsflow deploy'")
+        return NoDeployment(f"there is no deployment {deployment}: see 'limsflow deploy'")
     if isinstance(cause, PrefectHTTPStatusError) and cause.response.status_code in REFUSED:
         return InvalidRequest(f"Prefect refuses to start {deployment}: {_detail(cause.response)}")
     return None

@@ -18,8 +18,14 @@ from blocks.record import Record
 
 JOB_ID = ("ispyb_process", "ispyb_reprocessing_id")  # the second is what older senders say
 OF_A_STEP = (*JOB_ID, "rpid")
+READ = (
+    *OF_A_STEP, "working_directory", "results_directory", "program", "cmdline", "environment",
+    "timeout", "store_result",
+)  # fmt: skip
 RECIPE_HEADER = "workflows-recipe"
 LARGEST_ID = 2**32 - 1
+LONGEST_VALUE = 4_096  # characters, with the environment filled in
+DEEPEST = 50  # nested; what a recipe never is, and what pydantic and Prefect can pass on
 LONGEST_BODY = 1_000_000  # bytes; a recipe has some ten thousand
 REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 YES = ("true", "1", "yes")
@@ -130,19 +136,35 @@ def _step(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _said(content: Mapping[str, Any], step: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the step's parameters; the payload's win, and `$name` is the environment's."""
+    """Return what we read of the step's parameters, with `$name` from the environment.
+
+    The payload's win.
+    """
     known = _nested(content, "environment")
-    return {
-        name: _filled(value, known)
-        for name, value in (_nested(step, "parameters") | _nested(content, "payload")).items()
-    }
+    given = _nested(step, "parameters") | _nested(content, "payload")
+    return {name: _filled(given[name], known) for name in READ if name in given}
 
 
 def _filled(value: Any, environment: Mapping[str, Any]) -> Any:
-    """Return a value with `$name` and `${name}` filled in; what is not known stays."""
+    """Return a value with `$name` and `${name}` filled in; what is not known stays.
+
+    Raises:
+        InvalidRequest: it becomes too long: a small message must not fill the memory.
+    """
     if not isinstance(value, str):
         return value
-    return REFERENCE.sub(lambda m: str(environment.get(m[1] or m[2], m[0])), value)
+    length = 0
+
+    def fill(found: re.Match[str]) -> str:
+        nonlocal length
+        text = str(environment.get(found[1] or found[2], found[0]))
+        length += len(text)
+        if length > LONGEST_VALUE:
+            msg = f"a parameter of the recipe's step is longer than {LONGEST_VALUE} characters"
+            raise InvalidRequest(msg)
+        return text
+
+    return REFERENCE.sub(fill, value)
 
 
 def _environment(value: Any) -> Any:
@@ -178,6 +200,9 @@ def _require_storable(content: dict[str, Any]) -> None:
     Raises:
         InvalidRequest: it has one of them.
     """
+    if _depth(content) > DEEPEST:
+        msg = f"the recipe cannot be kept: it is nested deeper than {DEEPEST}"
+        raise InvalidRequest(msg)
     try:
         text = json.dumps(content, allow_nan=False, ensure_ascii=False)
         text.encode()
@@ -187,6 +212,21 @@ def _require_storable(content: dict[str, Any]) -> None:
     if "\\u0000" in text:
         msg = "the recipe cannot be kept: it has a NUL character"
         raise InvalidRequest(msg)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep a JSON value is nested, looked at level by level."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = list[Any]()
+        for one in level:
+            if isinstance(one, dict):
+                inner += cast("dict[str, Any]", one).values()
+            elif isinstance(one, list):
+                inner += cast("list[Any]", one)
+        level = inner
+    return depth
 
 
 def _job_id(parameters: Mapping[str, Any], names: Sequence[str]) -> int:

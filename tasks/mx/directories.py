@@ -1,5 +1,6 @@
 """Where an attempt works and where its results go: the facility's conventions."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -72,18 +73,26 @@ def taken_by(places: Directories, guid: str) -> Directories:
         InconsistentInput: the working directory cannot be made.
     """
     try:
-        places.working.mkdir(parents=True, exist_ok=True)
-        owner = places.working / OWNER
-        try:
-            with owner.open("x") as file:
+        for folder in (places.working, places.results):
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), (folder / OWNER).open("x") as file:
                 file.write(guid)
-        except FileExistsError:
-            if owner.read_text() != guid:
-                return taken_by(_beside(places, guid), guid)
+        mine = held_by(places, guid)
     except (OSError, UnicodeError) as error:
-        msg = f"cannot make the working directory {places.working}: {error}"
+        msg = f"cannot make the directories of the recipe: {error}"
         raise InconsistentInput(msg) from error
-    return places
+    return mine if mine is places else taken_by(mine, guid)
+
+
+def held_by(places: Directories, guid: str) -> Directories:
+    """Return where an attempt works and keeps its results: as the recipe says, or beside that.
+
+    Raises:
+        OSError: it took no places.
+    """
+    folders = (places.working, places.results)
+    mine = all((one / OWNER).read_text() == guid for one in folders)
+    return places if mine else _beside(places, guid)
 
 
 def _beside(places: Directories, guid: str) -> Directories:

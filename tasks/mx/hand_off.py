@@ -13,7 +13,7 @@ that it was made for: without it, the message that comes again is that one.
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 DEPLOYMENT = "reprocess-job/default"
 BY_MESSAGE, FORGOTTEN = "limsflow.message", "limsflow.forgotten"
 SOURCE, WISH = "limsflow.source", "limsflow.wish"
+RECONCILER = "reconcile-jobs"
+# A broker that is away for longer, just when a run's message was about to be answered, makes a
+# second run of it; else a mark that was lost would swallow a wish of the next day.
+LONGEST_UNANSWERED = timedelta(hours=6)
 LONGEST_LABEL = 2_000  # characters of a message
 
 
@@ -48,6 +52,7 @@ class HandedOff(Record):
     outcome: Outcome
     run_id: UUID | None = None
     why: str = ""
+    late: bool = Field(default=False, description="the reconciler was faster than the message")
     ended: str = Field(default="", description="how the run ended that registered no attempt")
 
 
@@ -84,7 +89,7 @@ async def hand_off(
     attempts = await asyncio.to_thread(store.attempts, job_id)
     last = attempts[-1] if attempts else None
     if last is not None:
-        stands = await _stands_for_it(runs, last, wish, repeated=repeated)
+        stands = await _stands_for_it(runs, last, wish, is_message=bool(message), repeated=repeated)
         if stands:
             return stands
     labels = {SOURCE: source, WISH: wish}
@@ -99,7 +104,7 @@ async def hand_off(
             return HandedOff(outcome=Outcome.STARTED, run_id=run.id)
         if not run.is_over:
             return HandedOff(outcome=Outcome.REPEATED, run_id=run.id, why="its run goes on")
-        if repeated and _was_made_for_it(run):
+        if _was_made_for_it(run, is_message=bool(message), repeated=repeated):
             how = f"its flow run ended before it began: {run.state_name} {run.message}".strip()
             return HandedOff(outcome=Outcome.REPEATED, run_id=run.id, why=how, ended=how)
         key = f"{key.partition('-again')[0]}-again-{run.id.hex}"  # it ended without an attempt
@@ -111,7 +116,7 @@ def key_of(ispyb: str, job_id: int, last: int) -> str:
 
 
 async def _stands_for_it(
-    runs: Runs, last: Attempt, wish: str, *, repeated: bool
+    runs: Runs, last: Attempt, wish: str, *, is_message: bool, repeated: bool
 ) -> HandedOff | None:
     """Return what the last attempt at a job makes of a new wish; None: nothing."""
     if not last.flow_run_id:
@@ -128,14 +133,25 @@ async def _stands_for_it(
         if goes_on:
             why = f"AutoProcProgram {last.id} is being worked on"
             return HandedOff(outcome=Outcome.REPEATED, run_id=run_id, why=why)
-    if repeated and (run is None or _was_made_for_it(run)):
+    its = _was_made_for_it(run, is_message=is_message, repeated=repeated) if run else repeated
+    if its:
         why = f"AutoProcProgram {last.id} was made for this message"
-        return HandedOff(outcome=Outcome.REPEATED, run_id=run_id, why=why)
+        late = run is not None and run.labels.get(SOURCE) == RECONCILER
+        return HandedOff(outcome=Outcome.REPEATED, run_id=run_id, why=why, late=late)
     return None
 
 
-def _was_made_for_it(run: Run) -> bool:
-    return BY_MESSAGE in run.labels and FORGOTTEN not in run.labels
+def _was_made_for_it(run: Run, *, is_message: bool, repeated: bool) -> bool:
+    """Whether a run that is over is the one of this message.
+
+    The reconciler's is that of the first message that comes after it, whose bridge was away.
+    """
+    if FORGOTTEN in run.labels:
+        return False
+    if run.labels.get(SOURCE) == RECONCILER:
+        return is_message
+    is_recent = run.since is None or datetime.now(UTC) - run.since < LONGEST_UNANSWERED
+    return repeated and BY_MESSAGE in run.labels and is_recent
 
 
 def _is_silent(attempt: Attempt) -> bool:

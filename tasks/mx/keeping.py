@@ -10,7 +10,7 @@ from blocks.errors import DataError
 from blocks.mx.messages import RecipeStep
 from blocks.mx.records import Attempt, Directories, ProcessingJob
 from tasks.mx import files
-from tasks.mx.directories import as_asked, attempt_directories, link_name
+from tasks.mx.directories import as_asked, attempt_directories, held_by, link_name
 
 
 def directories_of(
@@ -86,6 +86,8 @@ async def keep_what_is_left(
     with contextlib.suppress(DataError, OSError):  # then they stay where they are
         job = await asyncio.to_thread(lims.store().job, attempt.job_id)
         places = directories_of(lims, job, attempt, asked)
+        if asked:
+            places = held_by(places, attempt.guid)
         tries = [path for path in places.working.iterdir() if path.is_dir()]
         if tries:
             newest = max(tries, key=lambda path: path.stat().st_mtime)

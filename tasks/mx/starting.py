@@ -10,11 +10,10 @@ from blocks.connections import IspybDatabase, MessageBroker, Toolchain
 from blocks.mx.recipe import recipe_names
 from blocks.record import Record
 from tasks.flow_runs import prefect_runs
-from tasks.mx.hand_off import Outcome, hand_off
+from tasks.mx.hand_off import RECONCILER, Outcome, hand_off
 from tasks.mx.requests import record_refusal
 from tasks.policies import step
 
-SOURCE = "reconcile-jobs"
 NO_MESSAGE = "no message came: found by reconcile-jobs"
 
 
@@ -54,7 +53,7 @@ async def start_late(lims: IspybDatabase, broker: MessageBroker, job_id: int) ->
             runs,
             job_id,
             parameters={"ispyb": broker.ispyb, "toolchain": broker.toolchain},
-            source=SOURCE,
+            source=RECONCILER,
             wish=uuid4().hex,
             message=NO_MESSAGE,
             repeated=True,

@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import json
 import os
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from sqlalchemy import create_engine, text
 
 from blocks.broker import Delivery, Link, open_link
 from blocks.mx.store import IspybStore, open_store
-from deployments.embedded import make_home
+from deployments.embedded import free_port, make_home
 from tests.fakes.builders import a_collection, a_request
 from tests.fakes.programs import fake_xia2
 from tests.fakes.served import wait_for
@@ -69,6 +71,21 @@ class Facility(Stack):
     def worker(self) -> subprocess.Popen[bytes]:
         """Start a warm worker."""
         return self.start("deployments.cli", "worker", "--limit", "6", log="worker")
+
+    def token(self) -> str:
+        """Make a client of the gateway that may ask for a whole night's work; return its token."""
+        right = ("--right", "reprocess", "--rate", "1000", "--burst", "1000")
+        said = self.limsflow("client", "add", "synchweb", *right, *self._clients, "--json")
+        return str(json.loads(said)["token"])
+
+    def gateway(self, port: int) -> subprocess.Popen[bytes]:
+        """Start a gateway."""
+        at = ("--port", str(port), *self._clients)
+        return self.start("deployments.cli", "gateway", *at, log="gateway")
+
+    @property
+    def _clients(self) -> tuple[str, str]:
+        return "--clients", str(self.home.folder / "clients.json")
 
     def jobs(self, number: int) -> list[int]:
         """Make jobs: one in twenty can be processed, the others name images that are not there.
@@ -189,15 +206,54 @@ def test_every_message_ends_as_one_program_though_each_part_is_killed(facility: 
     wait_for(lambda: facility.n_runs() >= MESSAGES, seconds=600)
     reconciled_until(lambda: facility.n_ended() == MESSAGES, facility)
 
-    programs = facility.programs()
-    assert Counter(job for job, _, _ in programs) == Counter(jobs)
-    assert {status for _, status, _ in programs} == {0, 1}
-    good = [job for job, status, _ in programs if status == 1]
-    assert sorted(good) == jobs[::20]
-    assert all("sweep" in message for _, status, message in programs if status == 0)
+    assert_each_is_one_program(facility, jobs)
     assert [one.body for one in facility.waiting(ZOCALO)] == [others[0]]
     assert [one.body for one in facility.waiting(f"dlq.{QUEUE}")] == [others[1]]
-    assert wait_for(facility.n_runs) == MESSAGES
+
+
+def test_every_request_ends_as_one_program_though_gateway_and_worker_are_killed(
+    facility: Facility,
+) -> None:
+    jobs, token, port = facility.jobs(MESSAGES), facility.token(), free_port()
+    gateway, worker = facility.gateway(port), facility.worker()
+
+    def ask(job_id: int) -> None:
+        """Ask until it is answered, as a LIMS does that was told nothing."""
+        body, headers = {"job_id": job_id}, {"Authorization": f"Bearer {token}"}
+
+        def accepted() -> bool:
+            with suppress(httpx.TransportError):
+                at = f"http://127.0.0.1:{port}/api/v1.0/reprocess"
+                answer = httpx.post(at, json=body, headers=headers, timeout=60)
+                assert answer.status_code in (202, 503), answer.text
+                return answer.status_code == 202
+            return False
+
+        wait_for(accepted, seconds=300)
+
+    with ThreadPoolExecutor(8) as clients:
+        asked = [clients.submit(ask, job_id) for job_id in (jobs[0], *jobs)]
+        wait_for(lambda: facility.n_runs() > MESSAGES // 4, seconds=300)
+        facility.kill(gateway)
+        facility.gateway(port)
+        wait_for(lambda: facility.n_ended() > MESSAGES // 3, seconds=900)
+        facility.kill(worker, alone=True)
+        facility.worker()
+        for one in asked:
+            one.result(600)
+    reconciled_until(lambda: facility.n_ended() == MESSAGES, facility)
+
+    assert_each_is_one_program(facility, jobs)
+
+
+def assert_each_is_one_program(facility: Facility, jobs: list[int]) -> None:
+    """Each job has one program with a status: one in twenty could be processed."""
+    programs = facility.programs()
+    assert Counter(job for job, _, _ in programs) == Counter(jobs)
+    assert sorted(job for job, status, _ in programs if status == 1) == jobs[::20]
+    assert all("sweep" in message for _, status, message in programs if status == 0)
+    assert {status for _, status, _ in programs} == {0, 1}
+    assert wait_for(facility.n_runs) == len(jobs)
 
 
 def reconciled_until(done: Callable[[], bool], facility: Facility) -> None:

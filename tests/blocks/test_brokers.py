@@ -9,7 +9,16 @@ from typing import Any
 import aio_pika
 import pytest
 
-from blocks.broker import DEAD_FROM, DEAD_ID, REASON, Delivery, Link, kind_of, open_link
+from blocks.broker import (
+    DEAD_FROM,
+    DEAD_ID,
+    REASON,
+    Delivery,
+    Link,
+    NotTaken,
+    kind_of,
+    open_link,
+)
 from blocks.errors import InvalidRequest, ServiceUnavailable
 from tests.fakes.messages import SYNCHWEB
 from tests.rabbitmq.server import RabbitMq
@@ -156,12 +165,13 @@ def test_a_message_that_is_put_back_is_behind_the_others_and_counts_as_new(
         await link.publish(queue, b"first", {})
         await link.publish(queue, b"second", {})
         first = await next_of(link)
-        await link.put_back(first)
+        await link.put_back(first, "wish-1")
         return [await next_of(link), await next_of(link)]
 
     found = within(url, put_back, queue)
 
     assert [(one.body, one.repeated) for one in found] == [(b"second", False), (b"first", False)]
+    assert found[1].headers["limsflow-wish"] == "wish-1"
 
 
 @services
@@ -173,7 +183,7 @@ def test_one_that_may_have_been_delivered_before_stays_so_when_put_back(
         await next_of(link)
 
     async def put_back(link: Link) -> Delivery:
-        await link.put_back(await next_of(link))
+        await link.put_back(await next_of(link), "wish-1")
         return await next_of(link)
 
     within(url, leave, queue)
@@ -206,6 +216,55 @@ def test_how_many_wait_is_known_where_the_protocol_says_it(rabbitmq: RabbitMq, q
 
     assert within(rabbitmq.amqp, depths, queue) == {queue: 10}
     assert within(rabbitmq.stomp, lambda link: link.depths(), f"{queue}-stomp") == {}
+
+
+@services
+def test_a_consumer_whose_queue_was_deleted_is_noticed(rabbitmq: RabbitMq, queue: str) -> None:
+    async def delete(link: Link) -> None:
+        connection = await aio_pika.connect(rabbitmq.amqp)
+        async with connection, connection.channel() as channel:
+            await channel.queue_delete(queue)
+            await channel.declare_queue(queue, durable=True)
+        await asyncio.sleep(0.5)
+        await link.depths()
+        await next_of(link)
+
+    with pytest.raises(ServiceUnavailable, match="closed"):
+        within(rabbitmq.amqp, delete, queue)
+
+
+@services
+def test_a_full_queue_is_no_reason_to_leave(rabbitmq: RabbitMq, queue: str) -> None:
+    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+
+    async def forward(link: Link) -> None:
+        connection = await aio_pika.connect(rabbitmq.amqp)
+        async with connection, connection.channel() as channel:
+            await channel.declare_queue(f"{queue}-full", durable=True, arguments=limits)
+        await link.publish(f"{queue}-full", b"it is full", {})
+        await link.publish(queue, b"wish", {})
+        delivery = await next_of(link)
+        with pytest.raises(NotTaken):
+            await link.forward(delivery, f"{queue}-full")
+        await link.accept(delivery)
+
+    within(rabbitmq.amqp, forward, queue)
+
+    assert waiting(rabbitmq.amqp, queue) == []
+
+
+@services
+def test_no_copy_goes_where_a_sender_s_header_says(rabbitmq: RabbitMq, queue: str) -> None:
+    async def forward(link: Link) -> None:
+        await link.publish(queue, b"wish", {"CC": [f"{queue}-copies"]})
+        await link.forward(await next_of(link), f"{queue}-zocalo")
+
+    for other in ("zocalo", "copies"):
+        assert waiting(rabbitmq.amqp, f"{queue}-{other}") == []  # which makes it
+    within(rabbitmq.amqp, forward, queue)
+
+    assert len(waiting(rabbitmq.amqp, f"{queue}-zocalo")) == 1
+    assert len(waiting(rabbitmq.amqp, f"{queue}-copies")) == 1  # the sender's own
 
 
 @services

@@ -234,6 +234,17 @@ def test_a_recipe_s_step_starts_a_run_that_knows_the_recipe(amqp_site: Site) -> 
     assert (step["timeout_s"], step["broker"], step["message"]) == (77, "b", message)
 
 
+def test_a_site_that_would_forward_to_itself_is_refused() -> None:
+    from pydantic import SecretStr, ValidationError  # noqa: PLC0415
+
+    from blocks.connections import MessageBroker  # noqa: PLC0415 - loads Prefect
+
+    with pytest.raises(ValidationError, match="go round"):
+        MessageBroker(
+            url=SecretStr("stomp://mq"), queues=["reprocess"], forward_to="/queue/reprocess"
+        )
+
+
 class Deaf:
     """A link whose broker goes away before it hears an answer."""
 
@@ -300,6 +311,38 @@ class Away:
 
     async def add_labels(self, *_: Any) -> None:
         """Nothing: the test is over by then."""
+
+
+def test_a_message_that_was_put_back_after_a_lost_answer_is_its_run(
+    amqp_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployments import bridge  # noqa: PLC0415 - loads Prefect
+
+    job_id = amqp_site.a_job()
+    amqp_site.send(bare(job_id))
+    monkeypatch.setattr(bridge, "PUT_BACK_S", 1.0)
+    assert amqp_site.deal(1, runs=Away(100, does_it=True)) == ["put_back"]
+    monkeypatch.undo()
+
+    assert amqp_site.deal(1) == ["started"]
+    assert len(runs_of(job_id)) == 1
+
+
+def test_a_deployment_that_is_missing_is_waited_for(
+    amqp_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployments import bridge  # noqa: PLC0415 - loads Prefect
+    from tasks.mx import hand_off  # noqa: PLC0415
+
+    job_id = amqp_site.a_job()
+    amqp_site.send(bare(job_id))
+    monkeypatch.setattr(bridge, "PUT_BACK_S", 1.0)
+    monkeypatch.setattr(hand_off, "DEPLOYMENT", "reprocess-job/not-deployed-yet")
+    assert amqp_site.deal(1) == ["put_back"]
+    monkeypatch.undo()
+
+    assert amqp_site.deal(1) == ["started"]
+    assert amqp_site.ispyb.store.attempts(job_id) == []
 
 
 @pytest.mark.parametrize("does_it", [False, True], ids=["refused", "answer lost"])

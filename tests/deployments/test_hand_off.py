@@ -245,6 +245,20 @@ def test_a_repeated_message_is_not_run_again_when_prefect_has_forgotten_everythi
     assert lab.wish().outcome == "started"
 
 
+def test_the_reconciler_s_run_is_that_of_the_message_that_comes_after_it(lab: Lab) -> None:
+    late = lab.wish(source="reconcile-jobs", message="no message came", repeated=True)
+    lab.ended(late.run_id, lab.attempt_of(late.run_id), AttemptState.SUCCEEDED)
+    by_hand = {"source": "gateway", "message": ""}
+    message = lab.wish()
+    forgotten(late.run_id)
+    second = lab.wish()
+
+    assert (message.outcome, message.run_id, message.late) == ("repeated", late.run_id, True)
+    assert second.outcome == "started"
+    lab.ended(second.run_id, lab.attempt_of(second.run_id), AttemptState.SUCCEEDED)
+    assert lab.wish(**by_hand).outcome == "started"
+
+
 def test_an_attempt_of_zocalo_does_not_keep_a_job_from_us(lab: Lab) -> None:
     job = lab.ispyb.store.job(lab.job_id)
     lab.ispyb.an_attempt(job, environment="d_min=1.8")

@@ -44,11 +44,12 @@ def test_the_recipe_says_where_to_work_and_what_the_user_reads(a_beamtime: ABeam
     assert "d_min=1.8, spacegroup=P43212" in attempt.environment
 
 
+@pytest.mark.parametrize("given", [{}, {"working_directory": None}, {"results_directory": None}])
 def test_a_second_attempt_in_the_same_places_leaves_the_first_one_s_files(
-    a_beamtime: ABeamtime,
+    a_beamtime: ABeamtime, given: dict[str, None]
 ) -> None:
     beamtime = a_beamtime("good")
-    job_id, step = beamtime.job(), a_step(beamtime)
+    job_id, step = beamtime.job(), a_step(beamtime, **given)
     first, second = beamtime.run(job_id, step=step), beamtime.run(job_id, step=step)
 
     assert first.results != second.results

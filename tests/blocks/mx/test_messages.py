@@ -123,6 +123,8 @@ def test_a_step_is_filled_in_from_the_environment_and_its_payload_wins() -> None
         ({"payload": {"timeout": "soon"}}, "timeout_s"),
         ({"payload": {"program": "x" * 300}}, "program"),
         ({"environment": {"name": "\0"}}, "NUL"),
+        ({"more": json.loads("[" * 60 + "]" * 60)}, "nested deeper"),
+        ({"environment": {"a": "x" * 4000}, "payload": {"program": "$a $a"}}, "longer than 4096"),
         ({"environment": {"name": float("nan")}}, "cannot be kept"),
         ({"environment": {"name": "\ud800"}}, "cannot be kept"),
     ],
