@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, text
 from blocks.broker import Delivery, Link, open_link
 from blocks.mx.store import IspybStore, open_store
 from deployments.embedded import free_port, make_home
+from tasks.patience import patiently
 from tests.fakes.builders import a_collection, a_request
 from tests.fakes.programs import fake_xia2
 from tests.fakes.served import wait_for
@@ -152,7 +153,7 @@ class Facility(Stack):
             async with open_link(self.rabbitmq.amqp) as link:
                 return await deed(link)
 
-        return asyncio.run(do())
+        return asyncio.run(patiently(do))  # a node that came back a moment ago may be slow
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
@@ -211,6 +212,8 @@ def test_every_message_ends_as_one_program_though_each_part_is_killed(facility: 
     assert [one.body for one in facility.waiting(f"dlq.{QUEUE}")] == [others[1]]
 
 
+# SQLite takes such a burst too slowly for a test, as everybody asks Prefect at once.
+@pytest.mark.parametrize("facility", ["postgresql"], indirect=True)
 def test_every_request_ends_as_one_program_though_gateway_and_worker_are_killed(
     facility: Facility,
 ) -> None:

@@ -297,12 +297,10 @@ def test_whatever_is_sent_nothing_is_lost_and_nothing_is_stuck(amqp_site: Site) 
             await link.publish(amqp_site.queue, body, {})
 
     amqp_site.linked(send, amqp_site.queue)
-    fates = list[str]()
-    while len(fates) < len(sent):
-        with suppress(TimeoutError):
-            fates += amqp_site.deal(min(50, len(sent) - len(fates)))
+    while left := len(amqp_site.waiting(amqp_site.queue)):
+        with suppress(TimeoutError):  # then it is dealt with in the next round
+            amqp_site.deal(min(50, left))
 
-    assert fates.count("started") == 3
     assert [len(runs_of(job_id)) for job_id in jobs] == [1, 1, 1]
     forwarded = amqp_site.waiting(amqp_site.forward_to)[1:]
     buried = amqp_site.waiting(amqp_site.dead)
