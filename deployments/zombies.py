@@ -19,7 +19,8 @@ from deployments.automations import keep
 
 NAME = "limsflow: a run is lost"
 ALIVE = "prefect.flow-run.heartbeat"
-ANYTHING = "prefect.flow-run.*"  # a state has the name that a flow gives it
+# What ends the watch; of a run whose last state has another name, Prefect refuses the change.
+OVER = {f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Crashed", "Cancelled")}
 MISSED = 3  # heart-beats; one may be late, and a server takes a minute to restart
 LEAST_S = 30.0
 
@@ -45,7 +46,7 @@ async def register_zombies(silent_after_s: float | None = None) -> None:
 def _silence(within_s: float) -> EventTrigger:
     return EventTrigger(
         after={ALIVE},
-        expect={ANYTHING},
+        expect={ALIVE, *OVER},
         match=ResourceSpecification(root={"prefect.resource.id": "prefect.flow-run.*"}),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,

@@ -33,7 +33,7 @@ from tests.rabbitmq.server import RabbitMq, private_rabbitmq
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]
 numbers = itertools.count(1)
 
-# What the closing note of the issue counts; CI has less time.
+# 500 show it; CI has less time, and SQLite takes half as many in twice the time.
 MESSAGES = int(os.environ.get("LIMSFLOW_MESSAGES", "40"))
 QUEUE, ZOCALO = "limsflow.reprocess", "processing_recipe"
 N_IMAGES = 20
@@ -45,6 +45,11 @@ class Facility(Stack):
 
     rabbitmq: RabbitMq
     urls: IspybUrls
+
+    @property
+    def burst(self) -> int:
+        """How many messages its Prefect is sent."""
+        return MESSAGES if self.settings else MESSAGES // 2
 
     @property
     def store(self) -> IspybStore:
@@ -189,23 +194,23 @@ def bare(job_id: int) -> bytes:
 
 
 def test_every_message_ends_as_one_program_though_each_part_is_killed(facility: Facility) -> None:
-    jobs = facility.jobs(MESSAGES)
+    jobs = facility.jobs(facility.burst)
     bridge, worker = facility.bridge(), facility.worker()
     facility.bridge()
     others = (b'{"recipes":["trigger-dimple"],"parameters":{"ispyb_dcid":7}}', b"poison")
     facility.send(bare(jobs[0]), *map(bare, jobs), *others)  # two clicks for the first
 
-    wait_for(lambda: facility.n_runs() > MESSAGES // 6, seconds=300)
+    wait_for(lambda: facility.n_runs() > facility.burst // 6, seconds=300)
     facility.kill(bridge)
     facility.bridge()
-    wait_for(lambda: facility.n_runs() > MESSAGES // 3, seconds=300)
+    wait_for(lambda: facility.n_runs() > facility.burst // 3, seconds=300)
     facility.rabbitmq.kill()
     facility.rabbitmq.start()
-    wait_for(lambda: facility.n_ended() > MESSAGES // 3, seconds=900)
+    wait_for(lambda: facility.n_ended() > facility.burst // 3, seconds=900)
     facility.kill(worker, alone=True)  # what it runs goes on; what it took and never began is stuck
     facility.worker()
-    wait_for(lambda: facility.n_runs() >= MESSAGES, seconds=600)
-    reconciled_until(lambda: facility.n_ended() == MESSAGES, facility)
+    wait_for(lambda: facility.n_runs() >= facility.burst, seconds=600)
+    reconciled_until(lambda: facility.n_ended() == facility.burst, facility)
 
     assert_each_is_one_program(facility, jobs)
     assert [one.body for one in facility.waiting(ZOCALO)] == [others[0]]
