@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +18,9 @@ from aiormq.exceptions import (
 from blocks.broker import REPEATED, WISH, Delivery, NotTaken, epitaph
 from blocks.errors import InvalidRequest, ServiceUnavailable
 
-logger = logging.getLogger(__name__)
-
 ANSWER_S = 30.0
 CONNECT_S = 10.0
+LEAVE_S = 5.0
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 AWAY = (AMQPError, OSError, asyncio.TimeoutError, asyncio.InvalidStateError)
 
@@ -41,8 +39,11 @@ async def amqp_link(
     try:
         with answering():
             link = AmqpLink(connection, await connection.channel(on_return_raises=True))
-        await link.consume(queues, at_once)
-        yield link
+        try:
+            await link.consume(queues, at_once)
+            yield link
+        finally:
+            await link.leave()
     finally:
         with contextlib.suppress(*AWAY):
             await connection.close()
@@ -113,6 +114,17 @@ class AmqpLink:
                 queue = await self._channel.get_queue(name, ensure=False)
                 tag = await queue.consume(self._receiver(name), timeout=ANSWER_S)
                 self._tags.append(str(tag))
+
+    async def leave(self) -> None:
+        """Consume no more, and wait until RabbitMQ has read every answer that was given here.
+
+        It confirms none, and what it has not read when a connection closes comes again.
+        """
+        with contextlib.suppress(*AWAY):
+            channel: Any = await self._channel.get_underlay_channel()
+            for tag in self._tags:
+                await channel.basic_cancel(tag, timeout=LEAVE_S)
+            await channel.basic_qos(timeout=LEAVE_S)  # read in turn, after the answers
 
     async def make_sure_of(self, name: str) -> None:
         """Make a durable quorum queue, if there is none of this name."""

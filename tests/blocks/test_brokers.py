@@ -21,6 +21,7 @@ from blocks.broker import (
 )
 from blocks.errors import InvalidRequest, ServiceUnavailable
 from tests.fakes.messages import SYNCHWEB
+from tests.fakes.served import wait_for
 from tests.rabbitmq.server import RabbitMq
 
 numbers = itertools.count(1)
@@ -107,6 +108,30 @@ def test_an_accepted_message_is_gone(url: str, queue: str) -> None:
     within(url, accept, queue)
 
     assert waiting(url, queue) == []
+
+
+@services
+def test_every_answer_is_heard_though_more_messages_come_when_a_link_is_closed(
+    url: str, queue: str
+) -> None:
+    async def send(link: Link) -> None:
+        await link.take(queue, at_most=1)  # which makes the queue
+        await asyncio.gather(*(link.publish(queue, b"wish", {}) for _ in range(1000)))
+
+    async def accept(link: Link) -> None:
+        await link.consume([queue], 100)
+        some = [await next_of(link) for _ in range(100)]
+        await asyncio.gather(*(link.accept(one) for one in some))
+
+    within(url, send)
+    for _ in range(8):  # each may lose some
+        within(url, accept)
+
+    def left() -> int:  # none before what was in hand at the end has come back
+        number = len(within(url, lambda link: link.take(queue, at_most=1000)))
+        return number if number >= 200 else 0
+
+    assert wait_for(left, seconds=30) == 200
 
 
 @services
