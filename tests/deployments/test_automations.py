@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.fakes.night_stack import NightStack, night_stack
@@ -56,18 +55,13 @@ def deployed(stack: NightStack, hook: str, *options: str) -> None:
     )
 
 
-def asked(stack: NightStack, path: str, body: dict[str, Any] | None = None) -> Any:
-    answer = httpx.post(f"{stack.home.api_url}/{path}", json=body or {}, timeout=30)
-    return answer.raise_for_status().json()
-
-
 def test_operators_hear_of_a_night_that_failed_with_its_reason_and_address(
     stack: NightStack,
 ) -> None:
     with a_web_hook() as (hook, told):
         deployed(stack, hook)
         deployed(stack, hook)
-        automations = asked(stack, "automations/filter")
+        automations = stack.ask("POST", "automations/filter", {})
         night = stack.start_night("update-scheme", 'no "such" scheme', "--toolchain", "genomics")
 
         assert night.wait(120) == 1
@@ -92,7 +86,7 @@ def test_operators_hear_of_a_run_whose_machine_failed_it(stack: NightStack) -> N
         deployed(stack, hook)
         run_id = stack.submit("reprocess-job/default", job_id=7)
         state = {"type": "CRASHED", "message": "the machine is gone"}
-        asked(stack, f"flow_runs/{run_id}/set_state", {"state": state, "force": True})
+        stack.ask("POST", f"flow_runs/{run_id}/set_state", {"state": state, "force": True})
         message = wait_for(lambda: told and told[0], seconds=60)
 
     assert message["text"].startswith("limsflow: a run crashed")
@@ -100,14 +94,14 @@ def test_operators_hear_of_a_run_whose_machine_failed_it(stack: NightStack) -> N
 
 
 def queues_of(stack: NightStack) -> dict[str, Any]:
-    return {one["name"]: one for one in asked(stack, "work_pools/limsflow/queues/filter")}
+    return {one["name"]: one for one in stack.ask("POST", "work_pools/limsflow/queues/filter", {})}
 
 
 def test_the_night_and_the_reconciler_are_scheduled_and_people_go_first(stack: NightStack) -> None:
     deployed(stack, "http://127.0.0.1:9/")
 
     def scheduled() -> set[str]:
-        found = asked(stack, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        found = stack.ask("POST", "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
         return {run["deployment_id"] for run in found if run["state"]["type"] == "SCHEDULED"}
 
     wait_for(lambda: len(scheduled()) == 2, seconds=120)

@@ -69,9 +69,9 @@ def test_the_gateway_and_prefect_s_own_interface_start_the_same_deployment(
     deployment = lab.deployment("assemble-strain/default")
     parameters = {"reads": READS, "strain": "from both"}
     ours = lab.start_run("/assemble", **parameters).json()
-    at = f"/deployments/{deployment['id']}/create_flow_run"
+    at = f"deployments/{deployment['id']}/create_flow_run"
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    theirs = lab.ask_prefect("POST", at, json=body).json()
+    theirs = lab.ask_prefect("POST", at, body)
 
     run = next(one for one in lab.runs_of("assemble-strain") if one["id"] == ours["run_id"])
     same = ("deployment_id", "parameters", "work_queue_name", "work_pool_name", "flow_id")
@@ -189,10 +189,10 @@ def test_a_deployment_that_is_made_anew_is_found_and_one_that_is_gone_is_waited_
     anew = {one: old[one] for one in kept}
 
     def remove() -> None:
-        lab.ask_prefect("DELETE", f"/deployments/{lab.deployment(name)['id']}")
+        lab.ask_prefect("DELETE", f"deployments/{lab.deployment(name)['id']}")
 
     def make() -> None:
-        lab.ask_prefect("POST", "/deployments/", json=anew)
+        lab.ask_prefect("POST", "deployments/", anew)
 
     def ask() -> httpx.Response:
         return lab.start_run("/update-assemblies", dry_run=True)

@@ -20,6 +20,7 @@ from deployments.warm_job import WarmConfiguration, job_variables
 from deployments.warm_starter import Child, Forks
 from deployments.work import few_authorities, modules_of_flows
 from tests.fakes import warm_children
+from tests.fakes.warm_worker import said_when_warm
 
 STEP = "prefect.deployments.steps.set_working_directory"
 AT_HOME = [{STEP: {"directory": "/opt/lab"}}]
@@ -103,15 +104,9 @@ def test_what_is_loaded_before_a_fork_leaves_no_thread_and_no_connection() -> No
         " if os.path.exists(f'/proc/self/fd/{fd}')]\n"
         "print(threading.active_count(), [one for one in handles if 'socket' in one])\n"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", program, "deployments.warm_child", *modules_of_flows()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    said = said_when_warm(program)
 
-    assert said.stdout == "1 []\n"
+    assert said == "1 []\n"
 
 
 def test_all_flows_that_are_deployed_and_a_sites_own_are_loaded(

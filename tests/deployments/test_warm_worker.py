@@ -20,7 +20,7 @@ from deployments.warm_starter import Forks
 from deployments.warm_worker import WarmWorker
 from deployments.work import modules_of_flows
 from tests.fakes.served import REPOSITORY, wait_for
-from tests.fakes.warm_worker import WarmStack, warm_stack
+from tests.fakes.warm_worker import WarmStack, said_when_warm, warm_stack
 
 pytestmark = pytest.mark.timeout(240)
 LOADED_WHEN_ASKED = ("anyio", "fastapi", "graphviz", "httpx", "prefect", "rich", "websockets")
@@ -56,13 +56,7 @@ def test_a_run_finds_its_directory_its_variables_and_everything_loaded(
         "for name in sys.argv[1:]: importlib.import_module(name)\n"
         "print(*sys.modules)\n"
     )
-    before = subprocess.run(
-        [sys.executable, "-c", loaded, "deployments.warm_child", *modules_of_flows()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout.split()
+    before = said_when_warm(loaded).split()
 
     assert begun["directory"] == str(REPOSITORY)  # of its code: the last word is the pull step's
     found = begun["variables"]

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from blocks.genomics.store import open_store as open_entero
 from blocks.mx.store import IspybStore, create_tables, open_store
 from deployments.clients import add_client
 from deployments.embedded import ROOT, Home, free_port, make_home, own_program
-from tests.fakes.served import environment, wait_for
+from tests.fakes.served import environment, told, wait_for
 
 # What `limsflow gateway` does; its options are `argparse`'s.
 COMMAND = """
@@ -148,23 +148,18 @@ class GatewayLab:
         found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
         while True:
             page = {**body, "offset": len(found)}
-            some = self.ask_prefect("POST", "/flow_runs/filter", json=page).json()
+            some = self.ask_prefect("POST", "flow_runs/filter", page)
             found += some
             if len(some) < 200:
                 return found
 
-    def ask_prefect(self, method: str, path: str, **given: Any) -> httpx.Response:
-        """Ask Prefect's own interface, again while its SQLite is locked."""
-
-        def answered() -> httpx.Response | None:
-            answer = httpx.request(method, f"{self.prefect}{path}", timeout=30, **given)
-            return None if answer.status_code == 503 else answer.raise_for_status()
-
-        return wait_for(answered)
+    def ask_prefect(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask Prefect's own interface."""
+        return told(self.prefect, method, path, body)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """Return a deployment, as Prefect has it."""
-        return dict[str, Any](self.ask_prefect("GET", f"/deployments/name/{name}").json())
+        return dict[str, Any](self.ask_prefect("GET", f"deployments/name/{name}"))
 
 
 def basic(token: str, password: str = "") -> dict[str, str]:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -55,28 +55,35 @@ class Served:
 
     def start(self, deployment: str, **parameters: object) -> str:
         """Start a run as the page's form does; return its id."""
-        at = f"{self.api}/deployments"
-        found = httpx.get(f"{at}/name/{deployment}", timeout=30).raise_for_status().json()
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        body["idempotency_key"] = str(uuid4())
-
-        def asked() -> httpx.Response | None:
-            answer = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
-            busy = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE  # its SQLite is locked
-            return None if busy else answer.raise_for_status()
-
-        return str(wait_for(asked).json()["id"])
+        return submitted(self.api, deployment, parameters)
 
     def state(self, run_id: str) -> str:
         """Return the type of a run's state."""
-        run = httpx.get(f"{self.api}/flow_runs/{run_id}", timeout=30).raise_for_status().json()
-        return str(run["state"]["type"])
+        return str(told(self.api, "GET", f"flow_runs/{run_id}")["state"]["type"])
 
     def cancel(self, run_id: str) -> None:
         """Cancel a run as the page's button does."""
-        body = {"state": {"type": "CANCELLING"}}
-        at = f"{self.api}/flow_runs/{run_id}/set_state"
-        httpx.post(at, json=body, timeout=30).raise_for_status()
+        told(self.api, "POST", f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+
+
+def told(api: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Return what Prefect says; asked again, as its page is, while its SQLite is locked."""
+
+    def asked() -> httpx.Response | None:
+        answer = httpx.request(method, f"{api}/{path}", json=body, timeout=30)
+        busy = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        return None if busy else answer.raise_for_status()
+
+    answer = wait_for(asked)
+    return answer.json() if answer.content else None
+
+
+def submitted(api: str, deployment: str, parameters: Mapping[str, object]) -> str:
+    """Start a run as the page's form does; return its id."""
+    found = told(api, "GET", f"deployments/name/{deployment}")
+    body = {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}}
+    body["idempotency_key"] = str(uuid4())  # for an answer that was busy
+    return str(told(api, "POST", f"deployments/{found['id']}/create_flow_run", body)["id"])
 
 
 def environment() -> dict[str, str]:

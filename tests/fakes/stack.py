@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from typing import Any
 import httpx
 
 from deployments.embedded import Home
-from tests.fakes.served import environment, wait_for
+from tests.fakes.served import environment, submitted, told, wait_for
 
 
 @dataclass(kw_only=True)
@@ -99,12 +100,7 @@ class Stack:
         """Return all runs of a flow, as the page lists them."""
         found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
         while True:
-            page = httpx.post(
-                f"{self.home.api_url}/flow_runs/filter",
-                json={**body, "offset": len(found)},
-                timeout=30,
-            )
-            some = page.raise_for_status().json()
+            some = self.ask("POST", "flow_runs/filter", {**body, "offset": len(found)})
             found += some
             if len(some) < 200:
                 return found
@@ -115,24 +111,21 @@ class Stack:
 
     def state(self, run_id: str) -> str:
         """Return the type of a run's state."""
-        answer = httpx.get(f"{self.home.api_url}/flow_runs/{run_id}", timeout=30)
-        return str(answer.raise_for_status().json()["state"]["type"])
+        return str(self.ask("GET", f"flow_runs/{run_id}")["state"]["type"])
 
     def submit(self, deployment: str, **parameters: object) -> str:
         """Start a run as the page's form does; return its id."""
-        at = f"{self.home.api_url}/deployments"
-        found = httpx.get(f"{at}/name/{deployment}", timeout=30).raise_for_status().json()
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        answer = httpx.post(f"{at}/{found['id']}/create_flow_run", json=body, timeout=30)
-        return str(answer.raise_for_status().json()["id"])
+        return submitted(self.home.api_url, deployment, parameters)
 
     def deployment(self, deployment_id: str) -> dict[str, Any]:
         """Return a deployment."""
-        answer = httpx.get(f"{self.home.api_url}/deployments/{deployment_id}", timeout=30)
-        return dict[str, Any](answer.raise_for_status().json())
+        return dict[str, Any](self.ask("GET", f"deployments/{deployment_id}"))
 
     def let_queue_have(self, queue: str, limit: int) -> None:
         """Change a work queue's limit as the page does."""
-        at = f"{self.home.api_url}/work_pools/limsflow/queues/{queue}"
-        body = {"concurrency_limit": limit}
-        httpx.patch(at, json=body, timeout=30).raise_for_status()
+        at = f"work_pools/limsflow/queues/{queue}"
+        self.ask("PATCH", at, {"concurrency_limit": limit})
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask the server."""
+        return told(self.home.api_url, method, path, body)

@@ -4,14 +4,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from deployments.embedded import make_home
 from tests.fakes.served import REPOSITORY, wait_for
@@ -49,18 +47,6 @@ class WarmStack(Stack):
         return log.read_text(errors="replace") if log.exists() else ""
 
     # What Prefect's page does
-
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Ask the server."""
-        at = f"{self.home.api_url}/{path}"
-
-        def asked() -> httpx.Response | None:
-            answer = httpx.request(method, at, json=body, timeout=30)
-            busy = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE  # its SQLite is locked
-            return None if busy else answer.raise_for_status()
-
-        answer = wait_for(asked)
-        return answer.json() if answer.content else None
 
     def make_pool(self, kind: str = "process", name: str = POOL, **given: Any) -> None:
         """Make a work pool as `limsflow deploy` does."""
@@ -136,6 +122,20 @@ def warm_stack(folder: Path, database: str = "") -> Iterator[WarmStack]:
     finally:
         for process in reversed(stack.processes):
             end(process)
+
+
+def said_when_warm(program: str) -> str:
+    """Return what a program prints that is told, as arguments, what a worker loads beforehand."""
+    from deployments.work import modules_of_flows  # noqa: PLC0415 - loads Prefect
+
+    run = subprocess.run(
+        [sys.executable, "-c", program, "deployments.warm_child", *modules_of_flows()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return run.stdout
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
