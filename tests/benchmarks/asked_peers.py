@@ -5,10 +5,8 @@ Debian's redis-server, on a port of its own, and keeps nothing on a disk.
 """
 
 import json
-import os
 import shutil
 import subprocess
-import venv
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from pathlib import Path
 
 from deployments.embedded import free_port
 from tests.benchmarks.asked_found import Found, Size
-from tests.benchmarks.night_celery import BROKER, NotHere
+from tests.benchmarks.night_celery import BROKER, NotHere, python_with
 from tests.benchmarks.night_servers import answer_of, running
 from tests.fakes.served import REPOSITORY, environment
 from tests.rabbitmq.server import HOST, USER, RabbitMq
@@ -128,21 +126,7 @@ def peers(folder: Path) -> Peers:
     """
     own = folder / "peers"
     own.mkdir()
-    named = os.environ.get(FOLDER)
-    if named:
-        return Peers(Path(named) / "bin" / "python", own)
-    home = folder / "venv"
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    done = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *NEEDED],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise NotHere(f"the peers cannot be installed: {done.stderr.strip()[-300:]}")
-    return Peers(python, own)
+    return Peers(python_with(NEEDED, FOLDER, folder / "venv"), own)
 
 
 def _redis() -> str:

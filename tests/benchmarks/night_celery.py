@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ def celery(folder: Path, lims: str, postgres: int) -> Iterator[Celery]:
     Raises:
         NotHere: one of them is not installed, and cannot be.
     """
-    redis, python = shutil.which("redis-server"), _python(folder)
+    redis, python = shutil.which("redis-server"), python_with(NEEDED, FOLDER, folder / "venv")
     if redis is None:
         raise NotHere("redis-server is not installed: apt-get install redis-server")
     port = free_port()
@@ -98,20 +98,28 @@ def _until_it_answers(python: Path, told: dict[str, str], log: Path) -> None:
     raise RuntimeError(f"Celery's worker does not answer:\n{log.read_text()[-3000:]}")
 
 
-def _python(folder: Path) -> Path:
-    """Return the Python of Celery's environment; installed if none is named."""
-    named = os.environ.get(FOLDER)
+def python_with(needed: Sequence[str], folder: str, home: Path) -> Path:
+    """Return the Python of an environment that has these packages.
+
+    Args:
+        needed: What pip installs, unless an environment is named.
+        folder: The variable that may name one.
+        home: Where it is made.
+
+    Raises:
+        NotHere: they cannot be installed.
+    """
+    named = os.environ.get(folder)
     if named:
         return Path(named) / "bin" / "python"
-    home = folder / "venv"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
     done = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *NEEDED],
+        [python, "-m", "pip", "install", "--quiet", *needed],
         check=False,
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise NotHere(f"Celery cannot be installed: {done.stderr.strip()[-300:]}")
+        raise NotHere(f"{', '.join(needed)} cannot be installed: {done.stderr.strip()[-300:]}")
     return python
