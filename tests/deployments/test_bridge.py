@@ -20,17 +20,6 @@ from tests.rabbitmq.server import RabbitMq
 pytestmark = pytest.mark.services
 
 
-@pytest.fixture(scope="module")
-def deployed(prefect: None) -> None:
-    """The deployment, without a worker."""
-    from flows.reprocess_job import reprocess_job  # noqa: PLC0415 - loads Prefect
-
-    async def deploy() -> None:
-        await (await reprocess_job.ato_deployment("default")).apply()
-
-    asyncio.run(deploy())
-
-
 @pytest.fixture(params=["amqp", "stomp"])
 def site(
     request: pytest.FixtureRequest, deployed: None, rabbitmq: RabbitMq, tmp_path: Path

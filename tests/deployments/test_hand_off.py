@@ -81,17 +81,6 @@ def forgotten(run_id: UUID) -> None:
     with_runs(lambda runs: runs.add_labels(run_id, {FORGOTTEN: True}))
 
 
-@pytest.fixture(scope="module")
-def deployed(prefect: None) -> None:
-    """The deployment, without a worker."""
-    from flows.reprocess_job import reprocess_job  # noqa: PLC0415 - loads Prefect
-
-    async def deploy() -> None:
-        await (await reprocess_job.ato_deployment("default")).apply()
-
-    asyncio.run(deploy())
-
-
 @pytest.fixture
 def lab(deployed: None, tmp_path: Path) -> Lab:
     ispyb = sqlite_ispyb(tmp_path)

@@ -12,13 +12,7 @@ import pytest
 
 from blocks.errors import AlreadyRunning, InvalidRequest, NoSuchRecord
 from blocks.mx.records import AttemptState
-from tests.fakes.operators import OperatedJob, an_operated_job, becomes, deploy, with_runs
-
-
-@pytest.fixture(scope="module")
-def deployed(prefect: None) -> None:
-    """The deployment, without a worker."""
-    deploy()
+from tests.fakes.operators import OperatedJob, an_operated_job, becomes, with_runs
 
 
 @pytest.fixture

@@ -18,18 +18,11 @@ from tests.fakes.operators import (
     OperatedJob,
     an_operated_job,
     becomes,
-    deploy,
     with_runs,
 )
 from tests.flows.beamtimes import Beamtime
 
 ABeamtime = Callable[..., Beamtime]
-
-
-@pytest.fixture(scope="module")
-def deployed(prefect: None) -> None:
-    """The deployment, without a worker."""
-    deploy()
 
 
 @pytest.fixture

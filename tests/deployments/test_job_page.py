@@ -14,17 +14,11 @@ import pytest
 from blocks.mx.records import Attachment, AttachmentType, AttemptState, Message, Severity
 from deployments.clients import Buckets, Client, ClientFile, Clients, digest_of
 from tests.fakes.builders import a_solution
-from tests.fakes.operators import MESSAGE, OperatedJob, an_operated_job, becomes, deploy
+from tests.fakes.operators import MESSAGE, OperatedJob, an_operated_job, becomes
 
 ADDRESS = "http://gateway.lab"
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:x'>{{7*7}}"
 RIGHTS = {"anna": {"read", "operate"}, "ben": {"read"}, "lims": {"reprocess"}}
-
-
-@pytest.fixture(scope="module")
-def deployed(prefect: None) -> None:
-    """The deployment, without a worker."""
-    deploy()
 
 
 @pytest.fixture

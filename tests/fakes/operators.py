@@ -113,13 +113,3 @@ def becomes(run_id: UUID, kind: str, message: str = "") -> None:
             await client.set_flow_run_state(run_id, state, force=True)
 
     asyncio.run(change())
-
-
-def deploy() -> None:
-    """Register the deployment, without a worker."""
-    from flows.reprocess_job import reprocess_job  # noqa: PLC0415 - loads Prefect
-
-    async def apply() -> None:
-        await (await reprocess_job.ato_deployment("default")).apply()
-
-    asyncio.run(apply())

@@ -26,6 +26,17 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def deployed(prefect: None) -> None:
+    """The deployment of reprocess-job as prefect.yaml tags it, without a worker."""
+    from flows.reprocess_job import reprocess_job  # noqa: PLC0415 - loads Prefect
+
+    async def deploy() -> None:
+        await (await reprocess_job.ato_deployment("default", tags=["mx"])).apply()
+
+    asyncio.run(deploy())
+
+
 @dataclass
 class Beamtime:
     """A visit with images, an ISPyB, programs, and what Prefect calls them."""
