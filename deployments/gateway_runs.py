@@ -9,15 +9,12 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import anyio.to_thread
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import Field
 
 from blocks.connections import EnteroBase, IspybDatabase
 from blocks.errors import (
     AlreadyRunning,
     DataError,
-    InvalidRequest,
-    LimsflowError,
     NoSuchRecord,
     ServiceUnavailable,
 )
@@ -32,14 +29,13 @@ from deployments.gateway_answers import RunState, run_state
 from deployments.gateway_requests import digest_of, require
 from deployments.job_runs import JobRuns
 from deployments.metrics import hand_off_seconds
-from tasks.flow_runs import Run, answering
+from tasks.flow_runs import NoDeployment, Run, answering
 from tasks.mx.hand_off import DEPLOYMENT, SOURCE, WISH, Outcome, hand_off
 
 ANSWER_TIMEOUT_S = 30.0  # of Prefect; its client would go on for minutes
 DATABASE_THREADS = 16  # at once: a database that hangs must not hold everything
 NEWEST = 10  # runs of one job whose state is asked for
 BODY = "limsflow.body"
-GONE = 404
 
 FoundT = TypeVar("FoundT")
 StoreT = TypeVar("StoreT", IspybStore, EnteroStore)
@@ -165,23 +161,10 @@ class Desk:
         try:
             async with _answer_in_time():
                 started = await self._once(endpoint, client, parameters, key)
-        except (InvalidRequest, ServiceUnavailable) as failure:
-            if not _lacks_deployment(failure):
-                raise
-            async with _answer_in_time():  # it may have been deployed anew, with another id
-                started = await self._once_deployed(endpoint, client, parameters, key)
+        except NoDeployment as refusal:  # the facility's affair, not the client's
+            raise ServiceUnavailable(str(refusal)) from refusal
         hand_off_seconds.labels(source="http").observe(time.monotonic() - began)
         return started
-
-    async def _once_deployed(
-        self, endpoint: Endpoint, client: Client, parameters: dict[str, Any], key: str | None
-    ) -> Started:
-        try:
-            return await self._once(endpoint, client, parameters, key)
-        except InvalidRequest as refusal:
-            if _lacks_deployment(refusal):  # the facility's affair, not the client's
-                raise ServiceUnavailable(str(refusal)) from refusal
-            raise
 
     async def _once(
         self, endpoint: Endpoint, client: Client, parameters: dict[str, Any], key: str | None
@@ -344,17 +327,6 @@ async def _answer_in_time() -> AsyncGenerator[None, None]:
     except TimeoutError as error:
         msg = f"Prefect did not answer in {ANSWER_TIMEOUT_S:g} s"
         raise ServiceUnavailable(msg) from error
-
-
-def _lacks_deployment(failure: LimsflowError) -> bool:
-    """Whether Prefect has no deployment of this name, or none of the id that we remember."""
-    error: BaseException | None = failure
-    while error := error.__context__:
-        if isinstance(error, ObjectNotFound):
-            return True
-        if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == GONE:
-            return True
-    return False
 
 
 def _key_for(endpoint: Endpoint, client: Client, key: str | None) -> str | None:

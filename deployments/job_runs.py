@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from prefect import get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
@@ -29,7 +28,7 @@ from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from blocks.mx.records import Attempt
 from deployments.job_facts import RunFacts
 from deployments.job_log import LONGEST_LINE, plain
-from tasks.flow_runs import Runs, answering, run_page
+from tasks.flow_runs import Runs, answering, prefect_client, run_page
 from tasks.mx.hand_off import BY_MESSAGE, DEPLOYMENT, SOURCE, key_of
 
 FLOW = DEPLOYMENT.partition("/")[0]
@@ -141,9 +140,7 @@ async def job_runs() -> AsyncGenerator[JobRuns, None]:
     Raises:
         ServiceUnavailable: it does not answer.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        with answering():
-            client = await stack.enter_async_context(get_client())
+    async with prefect_client() as client:
         yield JobRuns(client)
 
 

@@ -113,7 +113,7 @@ class Runs:
                 )
         except ServiceUnavailable as failure:
             self._deployments.pop(deployment, None)
-            if remembered and isinstance(failure.__cause__, ObjectNotFound):  # it was made anew
+            if remembered and _is_gone(failure.__cause__):  # it was made anew, with another id
                 return await self.start(
                     deployment, parameters, key=key, labels=labels, tags=tags, name=name
                 )
@@ -189,10 +189,21 @@ async def prefect_runs() -> AsyncGenerator[Runs, None]:
     Raises:
         ServiceUnavailable: it does not answer.
     """
+    async with prefect_client() as client:
+        yield Runs(client)
+
+
+@contextlib.asynccontextmanager
+async def prefect_client() -> AsyncGenerator[PrefectClient, None]:
+    """Return a client of the Prefect server of this environment, while the block runs.
+
+    Raises:
+        ServiceUnavailable: it does not answer.
+    """
     async with contextlib.AsyncExitStack() as stack:
         with answering():
             client = await stack.enter_async_context(get_client())
-        yield Runs(client)
+        yield client
 
 
 @contextlib.contextmanager
@@ -212,11 +223,18 @@ def answering() -> Generator[None, None, None]:
 def _refusal(failure: ServiceUnavailable, deployment: str) -> InvalidRequest | None:
     """Return what Prefect refuses of a start; None if it only is away."""
     cause = failure.__cause__
-    if isinstance(cause, ObjectNotFound):
+    if _is_gone(cause):
         return NoDeployment(f"there is no deployment {deployment}: see 'limsflow deploy'")
     if isinstance(cause, PrefectHTTPStatusError) and cause.response.status_code in REFUSED:
         return InvalidRequest(f"Prefect refuses to start {deployment}: {_detail(cause.response)}")
     return None
+
+
+def _is_gone(cause: BaseException | None) -> bool:
+    """Whether Prefect does not have what it was asked for, however its client says so."""
+    if isinstance(cause, PrefectHTTPStatusError):
+        return cause.response.status_code == HTTPStatus.NOT_FOUND
+    return isinstance(cause, ObjectNotFound)
 
 
 def _detail(response: httpx.Response) -> str:

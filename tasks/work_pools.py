@@ -1,15 +1,13 @@
 """Runs of a work pool, whose workers may be on many hosts: sent, waited for, and polite."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -22,9 +20,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import WorkQueue
 from prefect.deployments import arun_deployment
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from blocks.errors import InvalidRequest, ServiceUnavailable
+from tasks.flow_runs import answering
 from tasks.patience import patiently
 
 logger = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ async def in_work_pool(deployment: str, work_queue: str) -> Send:
 async def _require(deployment: str, work_queue: str) -> None:
     msg = f"there is no deployment {deployment}, or its pool has no work queue {work_queue}: "
     try:
-        with _answering():
+        with answering():
             async with get_client() as client:
                 found = await client.read_deployment_by_name(deployment)
                 pool = found.work_pool_name
@@ -76,7 +75,7 @@ async def _submitted(
     deployment: str, parameters: dict[str, Any], work_queue: str, key: str
 ) -> UUID:
     """Return the run of this key; sent again after an answer that never came, it is the same."""
-    with _answering():
+    with answering():
         run = await arun_deployment(
             deployment,
             parameters=parameters,
@@ -126,22 +125,13 @@ class _States:
 async def _final(runs: list[UUID]) -> dict[UUID, str]:
     """Return the states of those of these runs that are over; one that Prefect forgot is lost."""
     asked = FlowRunFilter(id=FlowRunFilterId(any_=runs))
-    with _answering():
+    with answering():
         async with get_client() as client:
             found = await client.read_flow_runs(flow_run_filter=asked)
     gone = dict.fromkeys(set(runs) - {one.id for one in found}, CRASHED)
     return gone | {
         one.id: one.state.type.value for one in found if one.state and one.state.is_final()
     }
-
-
-@contextlib.contextmanager
-def _answering() -> Generator[None, None, None]:
-    try:
-        yield
-    except (httpx.HTTPError, PrefectException) as error:
-        msg = f"Prefect does not answer: {error}"
-        raise ServiceUnavailable(msg) from error
 
 
 async def set_priority(work_queue: str, priority: int, *, pool: str = POOL) -> None:
@@ -190,7 +180,7 @@ class Courtesy:
 
 
 async def _more_urgent(run_id: str) -> list[WorkQueue]:
-    with _answering():
+    with answering():
         async with get_client() as client:
             run = await client.read_flow_run(UUID(run_id))
             if not run.work_pool_name:
@@ -220,7 +210,7 @@ async def _number(runs: FlowRunFilter, queue: WorkQueue, at_most: int) -> int:
     if at_most == 0:
         return 0
     of_queue = WorkQueueFilter(id=WorkQueueFilterId(any_=[queue.id]))
-    with _answering():
+    with answering():
         async with get_client() as client:
             found = await client.read_flow_runs(
                 flow_run_filter=runs, work_queue_filter=of_queue, limit=min(at_most, IN_A_QUESTION)
