@@ -7,7 +7,6 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -25,6 +24,7 @@ from deployments.job_log import plain
 from deployments.job_runs import CANCELLED_BY, JobRuns, job_runs
 from tasks.flow_runs import OVER, run_page
 from tasks.mx.hand_off import Outcome, hand_off
+from tasks.mx.liveness import is_silent
 from tasks.prefect_runs import crash
 from tasks.runs import STALE_AFTER
 
@@ -108,7 +108,7 @@ def _require_idle(job_id: int, attempts: Sequence[Attempt], found: Sequence[RunF
     known = {str(run.id) for run in found}
     for one in attempts:
         is_open = one.state is AttemptState.RUNNING and one.flow_run_id not in known
-        if is_open and not _is_silent(one):
+        if is_open and not is_silent(one):
             msg = f"{_living(one)}: wait until it ends, or end it where it runs"
             raise AlreadyRunning(msg)
 
@@ -163,7 +163,7 @@ async def _close(store: IspybStore, attempt: Attempt, run: RunFacts | None) -> l
     name = f"AutoProcProgram {attempt.id}"
     if not attempt.flow_run_id:
         return [f"{name} is not limsflow's and is left as it is"]
-    silent, goes_on = _is_silent(attempt), bool(run and run.state not in OVER)
+    silent, goes_on = is_silent(attempt), bool(run and run.state not in OVER)
     if goes_on and not silent:
         return []  # the run that ends closes it
     if run is None and not silent:
@@ -175,11 +175,6 @@ async def _close(store: IspybStore, attempt: Attempt, run: RunFacts | None) -> l
     if run and goes_on:  # its worker is lost: nobody would ever end it
         await crash(str(run.id), REASON)
     return [f"{name}, on which nobody works, is closed as failed"]
-
-
-def _is_silent(attempt: Attempt) -> bool:
-    seen = attempt.updated_at or attempt.started_at or attempt.recorded_at
-    return seen is None or datetime.now(UTC) - seen >= STALE_AFTER
 
 
 def _living(attempt: Attempt) -> str:

@@ -215,6 +215,11 @@ class Attempt(Record):
         return self.environment_value("guid")
 
     @property
+    def seen_at(self) -> datetime | None:
+        """When it gave its last sign of life; None: never."""
+        return self.updated_at or self.started_at or self.recorded_at
+
+    @property
     def flow_run_id(self) -> str:
         """The Prefect flow run that works on this attempt; empty if it is not ours."""
         return self.environment_value("flow_run")

@@ -11,7 +11,6 @@ that it was made for: without it, the message that comes again is that one.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -25,9 +24,7 @@ from blocks.mx.records import Attempt, AttemptState
 from blocks.mx.store import IspybStore
 from blocks.record import Record
 from tasks.flow_runs import Run, Runs
-from tasks.runs import STALE_AFTER
-
-logger = logging.getLogger(__name__)
+from tasks.mx.liveness import is_silent
 
 DEPLOYMENT = "reprocess-job/default"
 BY_MESSAGE, FORGOTTEN = "limsflow.message", "limsflow.forgotten"
@@ -129,7 +126,7 @@ async def _stands_for_it(
     if run and run.labels.get(WISH) == wish:
         return HandedOff(outcome=Outcome.STARTED, run_id=run_id)
     if last.state is AttemptState.RUNNING:
-        goes_on = not run.is_over if run else not _is_silent(last)
+        goes_on = not run.is_over if run else not is_silent(last)
         if goes_on:
             why = f"AutoProcProgram {last.id} is being worked on"
             return HandedOff(outcome=Outcome.REPEATED, run_id=run_id, why=why)
@@ -152,8 +149,3 @@ def _was_made_for_it(run: Run, *, is_message: bool, repeated: bool) -> bool:
         return is_message
     is_recent = run.since is None or datetime.now(UTC) - run.since < LONGEST_UNANSWERED
     return repeated and BY_MESSAGE in run.labels and is_recent
-
-
-def _is_silent(attempt: Attempt) -> bool:
-    seen = attempt.updated_at or attempt.started_at or attempt.recorded_at
-    return seen is None or datetime.now(UTC) - seen >= STALE_AFTER
