@@ -38,30 +38,9 @@ async def register_automations(hook: SecretStr, *, night_hours: float) -> None:
         root={"prefect.resource.role": "tag", "prefect.resource.id": TAGS}
     )
     triggers = {
-        CRASHED: EventTrigger(
-            expect={"prefect.flow-run.Crashed"},
-            match=_RUNS,
-            match_related=of_ours,
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
-        FAILED: EventTrigger(
-            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-            match=_RUNS,
-            match_related=of_a_night,
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
-        LATE: EventTrigger(
-            expect={"prefect.flow-run.Late"},
-            match=_RUNS,
-            match_related=of_a_night,
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
+        CRASHED: _at_once({"Crashed"}, of_ours),
+        FAILED: _at_once({"Failed", "Crashed"}, of_a_night),
+        LATE: _at_once({"Late"}, of_a_night),
         LONG: EventTrigger(
             after={"prefect.flow-run.Running"},
             expect=OVER,
@@ -79,6 +58,18 @@ async def register_automations(hook: SecretStr, *, night_hours: float) -> None:
 
 
 _RUNS = ResourceSpecification(root={"prefect.resource.id": "prefect.flow-run.*"})
+
+
+def _at_once(states: set[str], related: ResourceSpecification) -> EventTrigger:
+    """Return what sees a run come into one of these states."""
+    return EventTrigger(
+        expect={f"prefect.flow-run.{state}" for state in states},
+        match=_RUNS,
+        match_related=related,
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(0),
+    )
 
 
 async def keep(wanted: Automation) -> None:

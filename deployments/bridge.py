@@ -128,13 +128,9 @@ class Bridge:
                 async with asyncio.timeout(left_s):  # also of a Prefect that hangs
                     async with self._slots:
                         return await decide()
-            except NotYet as failure:  # has a limit of its own, and a shorter one
-                logger.warning("%s; looked for again in %.1f s", failure, wait_s)
             except TimeoutError:
                 return Decision(Fate.PUT_BACK)
             except TransientError as failure:
-                if time.monotonic() - began >= PUT_BACK_S:
-                    return Decision(Fate.PUT_BACK)
                 logger.warning("%s; tried again in %.1f s", failure, wait_s)
             except Exception as bug:  # of one message: the others must not wait for it
                 logger.exception("a message cannot be dealt with")
@@ -159,8 +155,7 @@ class Bridge:
         if decided.fate is Fate.FORWARDED:
             await self._forward(delivery)
         elif decided.fate is Fate.DEAD:
-            grave = self._broker.dead_letters_of(delivery.queue)
-            await self._link.bury(delivery, grave, decided.reason)
+            await self._bury(delivery, decided.reason)
         elif decided.fate is Fate.PUT_BACK:
             await self._link.put_back(delivery, wish)
         else:
@@ -175,8 +170,11 @@ class Bridge:
             await self._link.forward(delivery, self._broker.forward_to)
         except InvalidRequest as failure:
             logger.warning("a message of %s is buried: %s", delivery.queue, failure)
-            grave = self._broker.dead_letters_of(delivery.queue)
-            await self._link.bury(delivery, grave, str(failure))
+            await self._bury(delivery, str(failure))
+
+    async def _bury(self, delivery: Delivery, reason: str) -> None:
+        grave = self._broker.dead_letters_of(delivery.queue)
+        await self._link.bury(delivery, grave, reason)
 
     async def _decide(self, delivery: Delivery, wish: str, began: float) -> Decision:
         try:

@@ -74,8 +74,6 @@ Key = Annotated[
 ]
 OpenRuns = Callable[[], AbstractAsyncContextManager[JobRuns]]
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass
 class Facility:

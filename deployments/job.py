@@ -10,11 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from blocks.errors import InvalidRequest
-from blocks.mx import dials, xia2
 from blocks.mx.recipe import load_recipe
 from blocks.mx.records import JobRequest
 from blocks.mx.store import IspybStore, open_store
-from deployments.job_facts import rows_of_job
+from deployments.job_facts import commands_of, rows_of_job
 from deployments.job_text import as_text
 from tasks.mx.requests import create_job
 
@@ -59,15 +58,7 @@ def argv(options: argparse.Namespace) -> int:
     """Print the command that would run, one token a line; run nothing."""
     job = store_of(options.ispyb).job(options.id)
     recipe = load_recipe(job.recipe, options.recipes)
-    if recipe.engine == "xia2":
-        lines = [xia2.command(job, recipe, n_processes=options.processes).argv]
-    else:
-        call = dials.dials_job(job, recipe, n_processes=options.processes)
-        lines = [
-            (command.program, *command.arguments)
-            for step in dials.STEPS
-            for command in dials.commands(step.name, call)
-        ]
+    lines = commands_of(job, recipe, n_processes=options.processes)
     if options.json:
         print(json.dumps(lines[0] if recipe.engine == "xia2" else lines))
     else:

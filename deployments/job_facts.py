@@ -15,7 +15,7 @@ from pydantic import Field
 
 from blocks.errors import DataError, InconsistentInput, ServiceUnavailable
 from blocks.mx import dials, xia2
-from blocks.mx.recipe import load_recipe
+from blocks.mx.recipe import Recipe, load_recipe
 from blocks.mx.records import (
     Attachment,
     Attempt,
@@ -188,7 +188,7 @@ def _read(store: IspybStore, job_id: int) -> tuple[JobFacts, list[Attempt]]:
         problem=problem,
         sweeps=[str(sweep) for sweep in job.sweeps] if job else [],
         parameters=list(job.parameters) if job else _parameters(header),
-        argv=commands_of(job) if job else [],
+        argv=_commands_here(job) if job else [],
         attempts=[_attempt(store, one, collection) for one in attempts],
     )
     return facts, attempts
@@ -199,16 +199,23 @@ def _parameters(header: JobHeader | None) -> list[Parameter]:
     return [Parameter.model_construct(key=key, value=value) for key, _, value in split]
 
 
-def commands_of(job: ProcessingJob) -> list[list[str]]:
-    """Return the commands of a new run here, a list of tokens each; none if its recipe is not."""
-    n_processes = os.cpu_count() or 1
+def _commands_here(job: ProcessingJob) -> list[list[str]]:
+    """Return the commands of a new run here; none if its recipe is not."""
     try:
-        recipe = load_recipe(job.recipe)
-        if recipe.engine == "xia2":
-            return [list(xia2.command(job, recipe, n_processes=n_processes).argv)]
-        call = dials.dials_job(job, recipe, n_processes=n_processes)
+        return commands_of(job, load_recipe(job.recipe), n_processes=os.cpu_count() or 1)
     except DataError:
         return []
+
+
+def commands_of(job: ProcessingJob, recipe: Recipe, *, n_processes: int) -> list[list[str]]:
+    """Return the commands that a run would start, a list of tokens each.
+
+    Raises:
+        DataError: the job has what cannot be passed on to its programs.
+    """
+    if recipe.engine == "xia2":
+        return [list(xia2.command(job, recipe, n_processes=n_processes).argv)]
+    call = dials.dials_job(job, recipe, n_processes=n_processes)
     asked = (command for step in dials.STEPS for command in dials.commands(step.name, call))
     return [[command.program, *command.arguments] for command in asked]
 

@@ -15,12 +15,10 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import get_current_settings
 
 from blocks.errors import InvalidRequest
-from deployments.automations import keep
+from deployments.automations import OVER, keep
 
 NAME = "limsflow: a run is lost"
 ALIVE = "prefect.flow-run.heartbeat"
-# What ends the watch; of a run whose last state has another name, Prefect refuses the change.
-OVER = {f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Crashed", "Cancelled")}
 MISSED = 3  # heart-beats; one may be late, and a server takes a minute to restart
 LEAST_S = 30.0
 
@@ -46,6 +44,7 @@ async def register_zombies(silent_after_s: float | None = None) -> None:
 def _silence(within_s: float) -> EventTrigger:
     return EventTrigger(
         after={ALIVE},
+        # Of a run whose last state has a name of its own, Prefect refuses the change.
         expect={ALIVE, *OVER},
         match=ResourceSpecification(root={"prefect.resource.id": "prefect.flow-run.*"}),
         for_each={"prefect.resource.id"},
