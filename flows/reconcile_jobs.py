@@ -82,9 +82,7 @@ async def reconcile_jobs(
 
 async def _reschedule(after: timedelta, *, dry_run: bool) -> list[Mended]:
     stuck = await stuck_runs(after)
-    if not dry_run:
-        for run in stuck:
-            await reschedule(run)
+    mended = stuck if dry_run else [run for run in stuck if await reschedule(run)]
     reason = "the worker that took it was lost before it began"
     return [
         Mended(
@@ -94,7 +92,7 @@ async def _reschedule(after: timedelta, *, dry_run: bool) -> list[Mended]:
             about=run.name,
             reason=reason,
         )
-        for run in stuck
+        for run in mended
     ]
 
 

@@ -157,18 +157,23 @@ class Runs:
         old = datetime.now(UTC) - after
         return [run for run in map(_run, found) if run.since and run.since <= old]
 
-    async def reschedule(self, run: Run) -> None:
+    async def reschedule(self, run: Run) -> bool:
         """Let another worker have a run that one took and never began.
 
-        One that has begun meanwhile is left alone.
+        Returns:
+            False: it has begun meanwhile and is left alone, or somebody deleted it.
         """
-        now = await self.find(run.id)
+        try:
+            now = await self.find(run.id)
+        except NoSuchRecord:
+            return False
         if (now.state, now.since) != (run.state, run.since):
-            return
+            return False
         with answering():
             await self._client.set_flow_run_state(
                 run.id, Scheduled(message="the worker that took it was lost"), force=True
             )
+        return True
 
     async def cancel(self, run_id: UUID) -> None:
         """Ask for the end of a run; its worker ends the programs and closes what is open."""

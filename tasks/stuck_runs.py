@@ -14,7 +14,7 @@ async def stuck_runs(after: timedelta) -> list[Run]:
 
 
 @step(name="give a run to another worker")
-async def reschedule(run: Run) -> None:
-    """Make a run one that waits again."""
+async def reschedule(run: Run) -> bool:
+    """Make a run one that waits again; False: it has begun or is gone."""
     async with prefect_runs() as runs:
-        await runs.reschedule(run)
+        return await runs.reschedule(run)

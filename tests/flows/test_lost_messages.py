@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -168,6 +169,27 @@ def test_a_run_that_a_lost_worker_never_began_waits_for_another_one(beamtime: Be
     mended = {one.flow_run_id: (one.deed, one.job_id) for one in late}  # other tests' too
     assert mended[run_id] == ("rescheduled", job_id)
     assert [run["state"]["type"] for run in runs_of(job_id)] == ["SCHEDULED"]
+
+
+def test_a_run_that_begins_while_the_reconciler_looks_is_left_alone(beamtime: Beamtime) -> None:
+    from prefect import get_client  # noqa: PLC0415 - loads Prefect
+    from prefect.states import Pending, Running  # noqa: PLC0415
+
+    from tasks.flow_runs import prefect_runs  # noqa: PLC0415
+
+    a_job(beamtime)
+    run_id = UUID(reconciled(beamtime)[0].flow_run_id)
+
+    async def begun_meanwhile() -> list[bool]:
+        async with get_client() as client, prefect_runs() as runs:
+            await client.set_flow_run_state(run_id, Pending(), force=True)
+            (seen,) = [one for one in await runs.stuck(timedelta(0)) if one.id == run_id]
+            await client.set_flow_run_state(run_id, Running(), force=True)
+            left = await runs.reschedule(seen)
+            await client.delete_flow_run(run_id)
+            return [left, await runs.reschedule(seen)]
+
+    assert asyncio.run(begun_meanwhile()) == [False, False]
 
 
 def test_a_job_that_is_complete_is_never_started_again(beamtime: Beamtime) -> None:
