@@ -15,6 +15,8 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -41,6 +43,7 @@ POOL, MODULE = "limsflow", "tests.benchmarks.warm_worker"
 LATENCIES, BURST, LIMIT, WARM_UP = 12, 48, 4, 2
 SETTLE_S = 2.0  # in which a server writes down what it has heard last
 GIVE_UP_S = 600.0
+PREFECT_REDIS = "prefect-redis==0.3.0"  # its own needs Prefect brings
 REDIS = {
     "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
     "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
@@ -90,25 +93,26 @@ def bench(folder: Path, servers: int = 1) -> Iterator[Bench]:
         )
         variables["LIMSFLOW_WARM_MODULES"] = MODULE
         argv: list[object] = [program("prefect"), "server", "start", "--host", "127.0.0.1"]
-        argv += ["--port", home.port]
-        if servers > 1:
-            variables |= stack.enter_context(_redis(folder))
-            argv += ["--workers", servers]
-        server = stack.enter_context(running(argv, folder / "server.log", variables))
+        argv += ["--port", home.port, "--workers", servers]
+        theirs = stack.enter_context(_redis(folder)) if servers > 1 else {}
+        server = stack.enter_context(running(argv, folder / "server.log", variables | theirs))
         _until_healthy(server, home)
         yield Bench(home, variables, {"server": server.pid, "postgres": pid_of(postgres)})
 
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[dict[str, str]]:
-    """Run Redis, and say how servers find it."""
-    port = free_port()
+    """Run Redis, and say how servers find it, and the package of Prefect's that they need."""
+    port, package = free_port(), folder / "prefect-redis"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", package]
+    subprocess.run([*install, PREFECT_REDIS], check=True)
     argv = [shutil.which("redis-server") or "redis-server", "--port", port, "--save", ""]
     with running(argv, folder / "redis.log"):
         yield REDIS | {
             "PREFECT_REDIS_MESSAGING_HOST": "127.0.0.1",
             "PREFECT_REDIS_MESSAGING_PORT": str(port),
             "PREFECT_SERVER_DOCKET_URL": f"redis://127.0.0.1:{port}/1",
+            "PYTHONPATH": str(package),
         }
 
 
