@@ -22,7 +22,8 @@ ANSWER_S = 30.0
 CONNECT_S = 10.0
 LEAVE_S = 5.0
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
-AWAY = (AMQPError, OSError, asyncio.TimeoutError, asyncio.InvalidStateError)
+# A channel that has closed, and a connection, say so with RuntimeError.
+AWAY = (AMQPError, OSError, asyncio.TimeoutError, asyncio.InvalidStateError, RuntimeError)
 
 
 @contextlib.asynccontextmanager
@@ -121,10 +122,11 @@ class AmqpLink:
         It confirms none, and what it has not read when a connection closes comes again.
         """
         with contextlib.suppress(*AWAY):
-            channel: Any = await self._channel.get_underlay_channel()
-            for tag in self._tags:
-                await channel.basic_cancel(tag, timeout=LEAVE_S)
-            await channel.basic_qos(timeout=LEAVE_S)  # read in turn, after the answers
+            async with asyncio.timeout(LEAVE_S):
+                channel: Any = await self._channel.get_underlay_channel()
+                for tag in self._tags:
+                    await channel.basic_cancel(tag)
+                await channel.basic_qos()  # read in turn, after the answers
 
     async def make_sure_of(self, name: str) -> None:
         """Make a durable quorum queue, if there is none of this name."""

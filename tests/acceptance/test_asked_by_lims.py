@@ -138,12 +138,19 @@ class Facility(Stack):
             return int(answer.text) if answer.is_success else 0
         return 0
 
+    def make_queues(self) -> None:
+        """Make all queues."""
+
+        async def make(link: Link) -> None:
+            for queue in (QUEUE, ZOCALO, f"dlq.{QUEUE}"):
+                await link.take(queue, at_most=0)
+
+        self._linked(make)
+
     def send(self, *bodies: bytes) -> None:
         """Send messages, each when the broker has the one before."""
 
         async def send(link: Link) -> None:
-            for queue in (QUEUE, ZOCALO):
-                await link.take(queue, at_most=0)  # makes it
             for body in bodies:
                 await link.publish(QUEUE, body, {})
 
@@ -179,6 +186,8 @@ def facility(
     urls = mariadb.create_ispyb(f"asked_{number}", sql_mode="")
     with private_rabbitmq(tmp_path / "rabbitmq") as rabbitmq:
         stack = Facility(home=make_home(tmp_path), settings=settings, rabbitmq=rabbitmq, urls=urls)
+        stack.make_queues()
+        rabbitmq.restart()  # so that they are older than the first power cut
         try:
             stack.start_server()
             stack.deploy(fake_xia2(tmp_path / "bin", "good"))

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -22,7 +23,7 @@ from blocks.broker import (
 from blocks.errors import InvalidRequest, ServiceUnavailable
 from tests.fakes.messages import SYNCHWEB
 from tests.fakes.served import wait_for
-from tests.rabbitmq.server import RabbitMq
+from tests.rabbitmq.server import RabbitMq, private_rabbitmq
 
 numbers = itertools.count(1)
 services = pytest.mark.services
@@ -132,6 +133,44 @@ def test_every_answer_is_heard_though_more_messages_come_when_a_link_is_closed(
         return number if number >= 200 else 0
 
     assert wait_for(left, seconds=30) == 200
+
+
+@services
+@pytest.mark.parametrize("protocol", ["amqp", "stomp"])
+def test_a_broker_that_is_killed_is_away_for_whatever_is_asked(
+    protocol: str, queue: str, tmp_path: Path
+) -> None:
+    with private_rabbitmq(tmp_path) as node:
+        url = str(getattr(node, protocol))
+        within(url, lambda link: link.publish(queue, b"old", {}), queue)
+        node.restart()
+
+        async def ask(link: Link) -> None:
+            await link.publish(queue, b"wish", {})
+            await next_of(link)
+            delivery = await next_of(link)
+            await asyncio.to_thread(node.kill)
+            for question in (
+                lambda: next_of(link),
+                lambda: link.accept(delivery),
+                lambda: link.bury(delivery, "dead", "why"),
+                lambda: link.put_back(delivery, "wish"),
+                lambda: link.publish(queue, b"wish", {}),
+                lambda: link.take(queue, at_most=1),
+            ):
+                with pytest.raises(ServiceUnavailable):
+                    await question()
+
+        async def leave(link: Link) -> None:
+            node.kill()  # before the link can hear of it
+
+        within(url, ask, queue)
+        node.start()
+        within(url, leave, queue)
+        node.start()
+        kept = wait_for(lambda: waiting(url, queue))  # it recovers its queues a little later
+
+    assert {one.body for one in kept} == {b"old", b"wish"}
 
 
 @services

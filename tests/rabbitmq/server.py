@@ -72,6 +72,17 @@ class RabbitMq:
         while _answers(self.amqp_port) and time.monotonic() < deadline:
             time.sleep(0.05)
 
+    def restart(self) -> None:
+        """Stop the node as its administrator does, and start it again.
+
+        A quorum queue that RabbitMQ 3.10 made seconds before a power cut is not found again; one
+        that is older, or was there when the node was last stopped, is.
+        """
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(60)
+        self.start()
+
     def _environment(self) -> dict[str, str]:
         folder = str(self.directory)
         return {
