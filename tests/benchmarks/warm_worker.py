@@ -93,9 +93,16 @@ def bench(folder: Path, servers: int = 1) -> Iterator[Bench]:
         )
         variables["LIMSFLOW_WARM_MODULES"] = MODULE
         argv: list[object] = [program("prefect"), "server", "start", "--host", "127.0.0.1"]
-        argv += ["--port", home.port, "--workers", servers]
-        theirs = stack.enter_context(_redis(folder)) if servers > 1 else {}
-        server = stack.enter_context(running(argv, folder / "server.log", variables | theirs))
+        argv += ["--port", home.port]
+        if servers > 1:
+            with running(argv, folder / "first.log", variables) as first:  # makes what two would
+                _until_healthy(first, home)
+                time.sleep(SETTLE_S)
+            variables_there = variables | stack.enter_context(_redis(folder))
+            argv += ["--workers", servers]
+        else:
+            variables_there = variables
+        server = stack.enter_context(running(argv, folder / "server.log", variables_there))
         _until_healthy(server, home)
         yield Bench(home, variables, {"server": server.pid, "postgres": pid_of(postgres)})
 
