@@ -84,8 +84,11 @@ def _routed(queue: str) -> Generator[None, None, None]:
     try:
         yield
     except PublishError as error:
-        msg = f"there is no queue {queue!r} on this broker"
-        raise InvalidRequest(msg) from error
+        raise _no_queue(queue) from error
+
+
+def _no_queue(queue: str) -> InvalidRequest:
+    return InvalidRequest(f"there is no queue {queue!r} on this broker")
 
 
 class AmqpLink:
@@ -96,7 +99,7 @@ class AmqpLink:
         self._channel = channel
         self._queues: Sequence[str] = ()
         self._tags = list[str]()
-        self._made, self._making = set[str](), asyncio.Lock()
+        self._making = asyncio.Lock()
         self._come = asyncio.Queue[Delivery | None]()
         for closing in (connection.close_callbacks, channel.close_callbacks):
             closing.add(self._closed)
@@ -131,17 +134,18 @@ class AmqpLink:
     async def make_sure_of(self, name: str) -> None:
         """Make a durable quorum queue, if there is none of this name."""
         async with self._making:  # the library mixes up channels that come and go at once
-            if name not in self._made:
-                await self._make(name)
-                self._made.add(name)
-
-    async def _make(self, name: str) -> None:
-        async with self._connection.channel() as looking:  # a refusal closes its channel
-            with contextlib.suppress(ChannelNotFoundEntity):
-                await looking.declare_queue(name, passive=True, timeout=ANSWER_S)
+            if await self._is_there(name):
                 return
-        async with self._connection.channel() as making:
-            await making.declare_queue(name, durable=True, arguments=QUORUM, timeout=ANSWER_S)
+            async with self._connection.channel() as making:
+                await making.declare_queue(name, durable=True, arguments=QUORUM, timeout=ANSWER_S)
+
+    async def _is_there(self, name: str) -> bool:
+        async with self._connection.channel() as looking:  # a refusal closes its channel
+            try:
+                await looking.declare_queue(name, passive=True, timeout=ANSWER_S)
+            except ChannelNotFoundEntity:
+                return False
+        return True
 
     def _receiver(self, queue: str) -> Any:
         async def receive(message: AbstractIncomingMessage) -> None:
@@ -196,12 +200,10 @@ class AmqpLink:
             InvalidRequest: there is none of this name.
         """
         with answering():
-            async with self._making, self._connection.channel() as looking:
-                try:
-                    await looking.declare_queue(queue, passive=True, timeout=ANSWER_S)
-                except ChannelNotFoundEntity as error:
-                    msg = f"there is no queue {queue!r} on this broker"
-                    raise InvalidRequest(msg) from error
+            async with self._making:
+                is_there = await self._is_there(queue)
+        if not is_there:
+            raise _no_queue(queue)
 
     async def _publish(self, queue: str, message: aio_pika.Message) -> None:
         with answering(), _taking(), _routed(queue):

@@ -18,9 +18,9 @@ from blocks.broker import (
     Link,
     NotTaken,
     kind_of,
-    open_link,
 )
 from blocks.errors import InvalidRequest, ServiceUnavailable
+from tests.fakes.links import linked
 from tests.fakes.messages import SYNCHWEB
 from tests.fakes.served import wait_for
 from tests.rabbitmq.server import RabbitMq, private_rabbitmq
@@ -43,13 +43,7 @@ def queue() -> str:
 
 def within(url: str, deed: Callable[[Link], Awaitable[Any]], *queues: str) -> Any:
     """Return what a deed does on a new connection."""
-
-    async def do() -> Any:
-        async with asyncio.timeout(20):
-            async with open_link(url, queues) as link:
-                return await deed(link)
-
-    return asyncio.run(do())
+    return linked(url, deed, *queues, seconds=20)
 
 
 async def next_of(link: Link) -> Delivery:
@@ -295,6 +289,23 @@ def test_a_consumer_whose_queue_was_deleted_is_noticed(rabbitmq: RabbitMq, queue
 
     with pytest.raises(ServiceUnavailable, match="closed"):
         within(rabbitmq.amqp, delete, queue)
+
+
+@services
+def test_a_queue_of_dead_letters_that_was_deleted_is_made_again(
+    rabbitmq: RabbitMq, queue: str
+) -> None:
+    async def bury(link: Link) -> None:
+        for _ in range(2):
+            await link.publish(queue, b"wish", {})
+            await link.bury(await next_of(link), f"dlq.{queue}", "why")
+            connection = await aio_pika.connect(rabbitmq.amqp)
+            async with connection, connection.channel() as channel:
+                await channel.queue_delete(f"dlq.{queue}")
+
+    within(rabbitmq.amqp, bury, queue)
+
+    assert waiting(rabbitmq.amqp, queue) == []
 
 
 @services
