@@ -94,15 +94,14 @@ def bench(folder: Path, servers: int = 1) -> Iterator[Bench]:
         variables["LIMSFLOW_WARM_MODULES"] = MODULE
         argv: list[object] = [program("prefect"), "server", "start", "--host", "127.0.0.1"]
         argv += ["--port", home.port]
+        theirs = dict[str, str]()
         if servers > 1:
             with running(argv, folder / "first.log", variables) as first:  # makes what two would
                 _until_healthy(first, home)
                 time.sleep(SETTLE_S)
-            variables_there = variables | stack.enter_context(_redis(folder))
+            theirs = stack.enter_context(_redis(folder))
             argv += ["--workers", servers]
-        else:
-            variables_there = variables
-        server = stack.enter_context(running(argv, folder / "server.log", variables_there))
+        server = stack.enter_context(running(argv, folder / "server.log", variables | theirs))
         _until_healthy(server, home)
         yield Bench(home, variables, {"server": server.pid, "postgres": pid_of(postgres)})
 

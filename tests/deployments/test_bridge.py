@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,33 +196,34 @@ class Away:
         """Nothing: the test is over by then."""
 
 
-def test_a_message_that_was_put_back_after_a_lost_answer_is_its_run(
-    amqp_site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def impatience() -> Iterator[pytest.MonkeyPatch]:
+    """A bridge that puts back what it cannot hand on within a second, while the block runs."""
     from deployments import bridge  # noqa: PLC0415 - loads Prefect
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bridge, "PUT_BACK_S", 1.0)
+        yield patch
+
+
+def test_a_message_that_was_put_back_after_a_lost_answer_is_its_run(amqp_site: Site) -> None:
     job_id = amqp_site.a_job()
     amqp_site.send(bare(job_id))
-    monkeypatch.setattr(bridge, "PUT_BACK_S", 1.0)
-    assert amqp_site.deal(1, runs=Away(100, does_it=True)) == ["put_back"]
-    monkeypatch.undo()
+    with impatience():
+        assert amqp_site.deal(1, runs=Away(100, does_it=True)) == ["put_back"]
 
     assert amqp_site.deal(1) == ["started"]
     assert len(runs_of(job_id)) == 1
 
 
-def test_a_deployment_that_is_missing_is_waited_for(
-    amqp_site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from deployments import bridge  # noqa: PLC0415 - loads Prefect
-    from tasks.mx import hand_off  # noqa: PLC0415
+def test_a_deployment_that_is_missing_is_waited_for(amqp_site: Site) -> None:
+    from tasks.mx import hand_off  # noqa: PLC0415 - loads Prefect
 
     job_id = amqp_site.a_job()
     amqp_site.send(bare(job_id))
-    monkeypatch.setattr(bridge, "PUT_BACK_S", 1.0)
-    monkeypatch.setattr(hand_off, "DEPLOYMENT", "reprocess-job/not-deployed-yet")
-    assert amqp_site.deal(1) == ["put_back"]
-    monkeypatch.undo()
+    with impatience() as patch:
+        patch.setattr(hand_off, "DEPLOYMENT", "reprocess-job/not-deployed-yet")
+        assert amqp_site.deal(1) == ["put_back"]
 
     assert amqp_site.deal(1) == ["started"]
     assert amqp_site.ispyb.store.attempts(job_id) == []

@@ -12,8 +12,9 @@ from typing import Any
 import aio_pika
 import pytest
 
-from blocks.broker import Delivery, Link, open_link
+from blocks.broker import Delivery, Link
 from blocks.errors import InvalidRequest, NoSuchRecord
+from tests.fakes.links import linked
 from tests.rabbitmq.server import RabbitMq
 
 pytestmark = pytest.mark.services
@@ -41,12 +42,7 @@ class Morgue:
 
     def within(self, deed: Callable[[Link], Awaitable[Any]], *queues: str) -> Any:
         """Return what a deed does on a new connection."""
-
-        async def do() -> Any:
-            async with asyncio.timeout(30), open_link(self.url, queues) as link:
-                return await deed(link)
-
-        return asyncio.run(do())
+        return linked(self.url, deed, *queues)
 
     def buried(self, *bodies: bytes, reason: str = "no such job", **headers: Any) -> None:
         """Bury messages as the bridge does."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from blocks.broker import Delivery, Link, open_link
 from tests.fakes.ispyb import Ispyb, sqlite_ispyb
+from tests.fakes.links import linked
 
 numbers = itertools.count(1)
 IDS = 1_000_000  # Prefect keeps the keys of all tests of a session; these count from here
@@ -56,12 +57,7 @@ class Site:
 
     def linked(self, deed: Callable[[Link], Awaitable[Any]], *queues: str) -> Any:
         """Return what a deed does on a connection of its own."""
-
-        async def do() -> Any:
-            async with open_link(self.url, queues) as link:
-                return await deed(link)
-
-        return asyncio.run(do())
+        return linked(self.url, deed, *queues, seconds=120)
 
     def deal(
         self, number: int, *, through: Callable[[Link], Link] = lambda link: link, **of_runs: Any

@@ -24,7 +24,7 @@ from blocks.genomics.store import open_store as open_entero
 from blocks.mx.store import IspybStore, create_tables, open_store
 from deployments.clients import add_client
 from deployments.embedded import ROOT, Home, free_port, make_home, own_program
-from tests.fakes.served import environment, told, wait_for
+from tests.fakes.served import environment, runs_of, told, wait_for
 
 # What `limsflow gateway` does; its options are `argparse`'s.
 COMMAND = """
@@ -145,13 +145,7 @@ class GatewayLab:
 
     def runs_of(self, flow: str) -> list[dict[str, Any]]:
         """Return all runs of a flow, as Prefect's page lists them."""
-        found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
-        while True:
-            page = {**body, "offset": len(found)}
-            some = self.ask_prefect("POST", "flow_runs/filter", page)
-            found += some
-            if len(some) < 200:
-                return found
+        return runs_of(self.prefect, flow)
 
     def ask_prefect(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask Prefect's own interface."""

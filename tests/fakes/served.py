@@ -78,6 +78,16 @@ def told(api: str, method: str, path: str, body: Mapping[str, Any] | None = None
     return answer.json() if answer.content else None
 
 
+def runs_of(api: str, flow: str) -> list[dict[str, Any]]:
+    """Return all runs of a flow, as the page lists them."""
+    found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
+    while True:
+        some = told(api, "POST", "flow_runs/filter", {**body, "offset": len(found)})
+        found += some
+        if len(some) < 200:
+            return found
+
+
 def submitted(api: str, deployment: str, parameters: Mapping[str, object]) -> str:
     """Start a run as the page's form does; return its id."""
     found = told(api, "GET", f"deployments/name/{deployment}")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from deployments.embedded import Home
-from tests.fakes.served import environment, submitted, told, wait_for
+from tests.fakes.served import environment, runs_of, submitted, told, wait_for
 
 
 @dataclass(kw_only=True)
@@ -98,12 +98,7 @@ class Stack:
 
     def runs_of(self, flow: str) -> list[dict[str, Any]]:
         """Return all runs of a flow, as the page lists them."""
-        found, body = list[dict[str, Any]](), {"flows": {"name": {"any_": [flow]}}, "limit": 200}
-        while True:
-            some = self.ask("POST", "flow_runs/filter", {**body, "offset": len(found)})
-            found += some
-            if len(some) < 200:
-                return found
+        return runs_of(self.home.api_url, flow)
 
     def running(self, flow: str) -> list[dict[str, Any]]:
         """Return the runs of a flow that are running."""
