@@ -143,11 +143,10 @@ def open_link(
     Raises:
         ServiceUnavailable: it does not answer.
     """
-    # Each protocol's library is loaded where it is spoken.
     if kind_of(url) == "amqp":
-        from blocks.amqp import amqp_link  # noqa: PLC0415
+        from blocks.amqp import amqp_link  # noqa: PLC0415 - only if it is spoken
 
         return amqp_link(url, queues, at_once=at_once)
-    from blocks.stomp_broker import stomp_link  # noqa: PLC0415
+    from blocks.stomp_broker import stomp_link  # noqa: PLC0415 - only if it is spoken
 
     return stomp_link(url, queues, at_once=at_once)

@@ -84,7 +84,7 @@ class Clients:
             self._file = read_clients(self._path)
             logger.info("the clients were changed: %d now", len(self._file.clients))
         except InvalidRequest as failure:  # a slip of the editor must not lock everybody out
-            logger.error("%s; the clients stay what they were", failure)  # noqa: TRY400
+            logger.error("%s; the clients stay what they were", failure)  # noqa: TRY400 - says all
 
 
 class Buckets:

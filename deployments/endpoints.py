@@ -101,8 +101,8 @@ def parameters_of(flow: str) -> type[BaseModel]:
         flow: Its entrypoint. Types, bounds and defaults are its signature's, descriptions its
             docstring's, read by Prefect's own reader.
     """
-    # Loads Prefect; a command that only lists rights does not need it.
-    from prefect.utilities.callables import parameter_docstrings  # noqa: PLC0415
+    # A command that only lists rights does not need it.
+    from prefect.utilities.callables import parameter_docstrings  # noqa: PLC0415 - loads Prefect
 
     function = _function(flow)
     described = parameter_docstrings(inspect.getdoc(function))

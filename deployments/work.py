@@ -119,7 +119,7 @@ async def process_pool(name: str) -> WorkPool:
 
 async def _work(options: argparse.Namespace) -> None:
     from deployments.warm_starter import Forks  # noqa: PLC0415 - not for another Prefect
-    from deployments.warm_worker import WarmWorker  # noqa: PLC0415
+    from deployments.warm_worker import WarmWorker  # noqa: PLC0415 - nor this
 
     await process_pool(options.pool)
     stop, hurry = _signals()

@@ -19,9 +19,15 @@ from blocks.record import Record
 JOB_ID = ("ispyb_process", "ispyb_reprocessing_id")  # the second is what older senders say
 OF_A_STEP = (*JOB_ID, "rpid")
 READ = (
-    *OF_A_STEP, "working_directory", "results_directory", "program", "cmdline", "environment",
-    "timeout", "store_result",
-)  # fmt: skip
+    *OF_A_STEP,
+    "working_directory",
+    "results_directory",
+    "program",
+    "cmdline",
+    "environment",
+    "timeout",
+    "store_result",
+)
 RECIPE_HEADER = "workflows-recipe"
 LARGEST_ID = 2**32 - 1
 LONGEST_VALUE = 4_096  # characters, with the environment filled in
